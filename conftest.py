@@ -1,0 +1,35 @@
+"""Fixtures that every test may use: an own ROS domain on localhost, and the reference data."""
+
+from pathlib import Path
+
+import pytest
+
+REFERENCE_DATA = Path(__file__).parent.parent / "shared" / "data"
+
+
+@pytest.fixture
+def ros_domain(monkeypatch):
+    """A ROS domain id that no other test uses, in the environment of this process and its children."""
+    coordinator = pytest.importorskip("domain_coordinator")
+    with coordinator.domain_id() as domain:
+        monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+        monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        yield domain
+
+
+@pytest.fixture
+def ros(ros_domain):
+    """rclpy, initialised in its own domain."""
+    import rclpy
+
+    rclpy.init()
+    yield rclpy
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def reference_data():
+    """The folder of reference data beside the project; the test skips where it is absent."""
+    if not REFERENCE_DATA.is_dir():
+        pytest.skip(f"reference data not found at {REFERENCE_DATA}")
+    return REFERENCE_DATA

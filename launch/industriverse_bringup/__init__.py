@@ -1,0 +1,1 @@
+"""Cell descriptions, launch files and the supervisor that starts a cell."""

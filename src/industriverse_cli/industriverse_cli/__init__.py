@@ -1,0 +1,1 @@
+"""The industriverse command line."""

@@ -1,0 +1,1 @@
+"""What flows between the rooms: programs, machine profiles, artefacts, motion planning. No ROS."""

@@ -1,0 +1,63 @@
+"""Materials with sourced constants. YAML documents in data/materials/; docs/materials in the file itself."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from industriverse_core.documents import (
+    Celsius,
+    Document,
+    JoulesPerCubicMetre,
+    JoulesPerKg,
+    JoulesPerKgKelvin,
+    KgPerCubicMetre,
+    document_names,
+    load_document,
+    named_document,
+)
+from industriverse_core.errors import ErrorCode
+
+MATERIAL_FOLDER = Path(__file__).parent / "data" / "materials"
+
+
+class Material(Document):
+    """One material. Every number has an entry in `sources`: V read at the source, K known, C computed."""
+
+    id: str = Field(pattern=r"^[A-Z][A-Za-z0-9_]{0,31}$")
+    kind: Literal["polymer", "metal"]
+    density: KgPerCubicMetre = Field(gt=0)
+    heat_capacity_solid: JoulesPerKgKelvin = Field(gt=0)
+    heat_capacity_melt: JoulesPerKgKelvin | None = Field(default=None, gt=0)
+    softening: Celsius = Field(description="glass transition (polymer) or melting (metal)")
+    nozzle_min: Celsius | None = None
+    nozzle_max: Celsius | None = None
+    bed_max: Celsius | None = None
+    chemical_exergy: JoulesPerKg = Field(gt=0)
+    carbon_kg_per_kg: float = Field(ge=0, description="[kg CO2e/kg]")
+    price_per_kg: float = Field(ge=0, description="in the tariff's currency")
+    specific_cutting_energy: JoulesPerCubicMetre | None = Field(default=None, gt=0)
+    sources: dict[str, str]
+
+    def print_enthalpy_j_per_kg(self, nozzle_c: float, ambient_c: float) -> float:
+        """Heat [J/kg] to bring filament from room to nozzle temperature: solid up to softening, melt above."""
+        if self.heat_capacity_melt is None:
+            raise ValueError(f"{self.id} is not printed")
+        solid = self.heat_capacity_solid * (min(nozzle_c, self.softening) - ambient_c)
+        return solid + self.heat_capacity_melt * max(0.0, nozzle_c - self.softening)
+
+
+@lru_cache(maxsize=32)
+def load_material(name: str) -> Material:
+    """A material by name (any case) or by the path of a YAML file. Raises ProfileError."""
+    shipped = {known.lower(): known for known in material_names()}
+    path = named_document(shipped.get(name.lower(), name), MATERIAL_FOLDER, "material", ErrorCode.UNKNOWN_MATERIAL)
+    return load_document(path, Material, ErrorCode.BAD_MATERIAL)
+
+
+def material_names() -> list[str]:
+    """Materials that ship."""
+    return document_names(MATERIAL_FOLDER)

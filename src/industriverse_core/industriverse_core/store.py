@@ -1,0 +1,88 @@
+"""The cell's program store: bytecode files named by their digest."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from industriverse_core.artefacts import ProgramRef
+from industriverse_core.digest import Digest
+from industriverse_core.errors import ErrorCode, InputError
+from industriverse_core.program import Program, read_program, write_program
+
+
+def home_directory() -> Path:
+    """Where cells keep their data: $INDUSTRIVERSE_HOME, else ~/.industriverse."""
+    return Path(os.environ.get("INDUSTRIVERSE_HOME") or Path.home() / ".industriverse")
+
+
+def cell_directory(cell: str) -> Path:
+    """Data of one cell: key, store, jobs, journal."""
+    return home_directory() / cell
+
+
+@dataclass(frozen=True, slots=True)
+class CellPaths:
+    """Where one cell keeps what. Every node gets the directory as its parameter `cell_dir`."""
+
+    directory: Path
+
+    @property
+    def key(self) -> Path:
+        """The cell's permit key, mode 0600."""
+        return self.directory / "permit.key"
+
+    @property
+    def programs(self) -> Path:
+        """The program store."""
+        return self.directory / "programs"
+
+    @property
+    def jobs(self) -> Path:
+        """The conductor's database."""
+        return self.directory / "jobs.sqlite"
+
+    @property
+    def starts(self) -> Path:
+        """The machine's ledger of executions that were ever started."""
+        return self.directory / "starts.sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramStore:
+    """A folder of <digest>.arrow files. Adding is idempotent; reading verifies the digest."""
+
+    directory: Path
+
+    def path(self, digest: Digest) -> Path:
+        """Where the program with this digest lies (or would)."""
+        return self.directory / f"{digest.hex()}.arrow"
+
+    def add(self, program: Program) -> ProgramRef:
+        """Store a program and return its address. A damaged earlier copy is replaced."""
+        digest = program.digest
+        path = self.path(digest)
+        try:
+            read_program(path, digest)
+        except InputError:
+            write_program(program, path)
+        return ProgramRef(
+            digest=digest,
+            uri=path.resolve().as_uri(),
+            name=program.metadata.name,
+            material=program.metadata.material,
+            instruction_count=len(program),
+            source_line_count=program.metadata.source_line_count,
+        )
+
+    @staticmethod
+    def load(ref: ProgramRef) -> Program:
+        """The program at an address. Raises InputError when it is missing or is not what the digest says."""
+        address = urlparse(ref.uri)
+        if address.scheme != "file" or address.netloc not in ("", "localhost"):
+            raise InputError(
+                ErrorCode.NOT_A_PROGRAM, f"'{ref.uri}' is not a file:// address.", "Submit the program again."
+            )
+        return read_program(Path(unquote(address.path)), ref.digest)

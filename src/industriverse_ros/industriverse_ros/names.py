@@ -1,0 +1,50 @@
+"""Every topic, service and action name, relative to the cell's namespace. Nothing else spells a name."""
+
+from __future__ import annotations
+
+# one for the cell
+STOP_REQUEST = "stop_request"  # StopRequest, EVENT, anyone -> shield, machine
+JOB_STATE = "job_state"  # JobState, EVENT, conductor -> all
+
+COMPILE_INTENT = "compile_intent"  # intent_node
+CHECK_PROGRAM = "check_program"  # shield_node
+ARM_PROGRAM = "arm_program"  # shield_node
+CLEAR_STOP = "clear_stop"  # shield_node
+PREDICT = "predict"  # twin_node
+PRICE = "price"  # twin_node
+CLOSE_LEDGER = "close_ledger"  # twin_node
+SUBMIT_JOB = "submit_job"  # conductor_node
+LIST_JOBS = "list_jobs"  # conductor_node
+RUN_JOB = "run_job"  # conductor_node (action)
+
+DIAGNOSTICS = "/diagnostics"  # the ROS convention; absolute on purpose
+
+
+def permit(machine_id: str) -> str:
+    """MotionPermit, PERMIT, shield -> machine."""
+    return f"{machine_id}/permit"
+
+
+def telemetry(machine_id: str) -> str:
+    """MachineTelemetry, SENSOR, machine -> all."""
+    return f"{machine_id}/telemetry"
+
+
+def execution_trace(machine_id: str) -> str:
+    """ExecutionTrace, EVENT, machine -> all."""
+    return f"{machine_id}/execution_trace"
+
+
+def safety_state(machine_id: str) -> str:
+    """SafetyState, STATE, shield -> all."""
+    return f"{machine_id}/safety_state"
+
+
+def residual(machine_id: str) -> str:
+    """Residual, SENSOR, twin -> all."""
+    return f"{machine_id}/residual"
+
+
+def execute_program(machine_id: str) -> str:
+    """ExecuteProgram (action), conductor -> machine."""
+    return f"{machine_id}/execute_program"

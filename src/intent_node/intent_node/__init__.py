@@ -1,0 +1,1 @@
+"""Words and files to checked-in programs."""

@@ -1,0 +1,1 @@
+"""Machine drivers, virtual machines and telemetry."""

@@ -1,0 +1,1 @@
+"""Gates, permits and stops."""

@@ -1,0 +1,1 @@
+"""Oracle, price and shadow twin."""
