@@ -60,6 +60,7 @@ class ErrorCode(IntEnum):
     REASON_MISSING = 412
     MACHINE_LATCHED = 413
     MACHINE_FAULT = 414
+    ALREADY_ARMED = 415
     # 500 machine
     PORT_UNAVAILABLE = 500
     NO_REPLY = 501

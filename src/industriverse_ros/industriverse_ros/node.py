@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import rclpy
@@ -20,7 +21,8 @@ from rclpy.experimental.events_executor import EventsExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
-from industriverse_core.errors import CoreError, ErrorCode
+from industriverse_core.errors import CoreError, ErrorCode, ProfileError
+from industriverse_core.store import CellPaths
 from industriverse_ros import names, params, qos
 
 REALTIME_PRIORITY = 10
@@ -73,6 +75,14 @@ class CellNode(LifecycleNode):
     def health(self) -> tuple[bytes, str, dict[str, object]]:
         """Diagnostic level, one sentence, and values."""
         return DiagnosticStatus.OK, "active" if self.active else "inactive", {}
+
+    def cell_paths(self) -> CellPaths:
+        """The cell's data folder. Raises ProfileError when the parameter `cell_dir` is empty."""
+        if not self.params.cell_dir:
+            raise ProfileError(
+                ErrorCode.BAD_PARAMETER, f"{self.get_name()}: parameter 'cell_dir' is empty.", "Name the cell's folder."
+            )
+        return CellPaths(Path(self.params.cell_dir))
 
     # --- clocks and timers ---
 

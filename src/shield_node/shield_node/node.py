@@ -1,0 +1,224 @@
+"""shield_node: gates, permits, stops. Converts, calls the logic, publishes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from industriverse_core.errors import ErrorCode, PermitError
+from industriverse_core.machine import load_machine
+from industriverse_core.material import load_material
+from industriverse_core.permit import PERMIT_PERIOD_S, StopLevel, load_or_create_key
+from industriverse_core.store import ProgramStore
+from industriverse_msgs.msg import (
+    JobState,
+    MachineTelemetry,
+    MotionPermit,
+    Residual,
+    SafetyState,
+    SourceHealth,
+    StopRequest,
+)
+from industriverse_msgs.srv import ArmProgram, CheckProgram, ClearStop
+from industriverse_ros import convert, names, qos
+from industriverse_ros.node import CellNode, run
+from industriverse_ros.params import param
+from shield_node import gates
+from shield_node.shield import CONDUCTOR, MACHINE, TWIN, Shield
+from shield_node.transitions import State
+
+STATE_PERIOD_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class ShieldParams:
+    """Parameters of shield_node."""
+
+    machine: str = param("prusa_mk3s", "machine profile, by name or YAML path")
+    cell_dir: str = param("", "data folder of the cell")
+    machine_limit_s: float = param(0.3, "oldest machine telemetry that is accepted", unit="s", low=0.05, high=2.0)
+    twin_limit_s: float = param(0.5, "oldest residual of the twin that is accepted", unit="s", low=0.05, high=2.0)
+    conductor_limit_s: float = param(0.5, "oldest heartbeat of the conductor", unit="s", low=0.05, high=2.0)
+
+
+class ShieldNode(CellNode):
+    """The only issuer of motion permits."""
+
+    Params = ShieldParams
+    realtime = True
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("shield", **options)
+
+    def setup(self) -> None:
+        """Load the profile and the key; open every connection."""
+        self._profile = load_machine(self.params.machine)
+        machine = self._profile.id
+        limits = {
+            MACHINE: self.params.machine_limit_s,
+            TWIN: self.params.twin_limit_s,
+            CONDUCTOR: self.params.conductor_limit_s,
+        }
+        self._shield = Shield(machine, load_or_create_key(self.cell_paths().key), self.incarnation, limits)
+        self._shown: tuple[object, ...] = ()
+        self._since_state_s = 0.0
+        self._permits = self.create_publisher(MotionPermit, names.permit(machine), qos.PERMIT)
+        self._states = self.create_publisher(SafetyState, names.safety_state(machine), qos.STATE)
+        self.create_subscription(MachineTelemetry, names.telemetry(machine), self._on_telemetry, qos.SENSOR)
+        self.create_subscription(Residual, names.residual(machine), self._on_residual, qos.SENSOR)
+        self.create_subscription(JobState, names.JOB_STATE, self._on_job_state, qos.EVENT)
+        self.create_subscription(StopRequest, names.STOP_REQUEST, self._on_stop_request, qos.EVENT)
+        self.create_long_service(CheckProgram, names.CHECK_PROGRAM, self._check_program)
+        self.create_quick_service(ArmProgram, names.ARM_PROGRAM, self._arm_program)
+        self.create_quick_service(ClearStop, names.CLEAR_STOP, self._clear_stop)
+        self._publish_state()
+
+    def start(self) -> None:
+        """Permits may go out from now on."""
+        self._timer = self.steady_timer(PERMIT_PERIOD_S, self._tick)
+
+    def stop(self) -> None:
+        """No more permits: the machine stops within their validity."""
+        self.destroy_timer(self._timer)
+
+    # --- sources ---
+
+    def _on_telemetry(self, msg: MachineTelemetry) -> None:
+        try:
+            sample = convert.telemetry_from_msg(msg)
+        except ValueError as error:  # a state that does not exist: not a fresh source
+            self.get_logger().warning(f"telemetry refused: {error}", throttle_duration_sec=5.0)
+            return
+        if sample.machine_id == self._profile.id:
+            self._shield.observe_telemetry(sample, self.steady_s())
+            self._publish_state_on_change()
+
+    def _on_residual(self, msg: Residual) -> None:
+        if msg.machine_id == self._profile.id:
+            self._shield.observe_source(TWIN, msg.incarnation, self.steady_s())
+
+    def _on_job_state(self, msg: JobState) -> None:
+        self._shield.observe_source(CONDUCTOR, msg.incarnation, self.steady_s())
+
+    def _on_stop_request(self, msg: StopRequest) -> None:
+        if msg.machine_id not in ("", self._profile.id):
+            return
+        # an unknown level is a doubt: take the controlled stop with power off
+        level = StopLevel(msg.level) if msg.level in set(StopLevel) else StopLevel.STOP1
+        reason = msg.reason or "no reason given"
+        self._shield.stop(level, ErrorCode.STOP_REQUESTED, f"{msg.source or 'someone'} asked to stop: {reason}.")
+        self._publish_state_on_change()
+
+    # --- permits ---
+
+    def _tick(self) -> None:
+        permit = self._shield.tick(self.steady_s())
+        if permit is not None:
+            self._permits.publish(convert.permit_to_msg(permit, self.now_s()))
+        self._since_state_s += PERMIT_PERIOD_S
+        self._publish_state_on_change()
+        if self._since_state_s >= STATE_PERIOD_S:
+            self._publish_state()
+
+    # --- services ---
+
+    def _check_program(self, request: CheckProgram.Request, response: CheckProgram.Response) -> None:
+        """Runs in the worker thread; only the finished verdict is handed to the shield."""
+        self._need_machine(request.machine_id)
+        ref = convert.ref_from_msg(request.program)
+        program = ProgramStore.load(ref)
+        name = request.material or ref.material
+        report = gates.check(program, self._profile, load_material(name) if name else None)
+        self.post(self._shield.remember, report)
+        response.report = convert.report_to_msg(report, self.now_s())
+
+    def _arm_program(self, request: ArmProgram.Request, response: ArmProgram.Response) -> None:
+        self._need_machine(request.machine_id)
+        digest = convert.digest_from_msg(request.program_digest)
+        if not any(digest):
+            self._shield.disarm()
+        elif not self.active:
+            raise PermitError(ErrorCode.NO_PERMIT, "The shield is not active.", "Activate it first.")
+        else:
+            self._shield.arm(digest, self.steady_s())
+            self.get_logger().info(f"armed {digest.hex()[:12]} for job {request.job_id}")
+        self._publish_state()
+
+    def _clear_stop(self, request: ClearStop.Request, response: ClearStop.Response) -> None:
+        self._need_machine(request.machine_id)
+        latch = self._shield.latched()
+        if request.confirm_latch_id:
+            latch = self._shield.clear(request.confirm_latch_id, request.reason, self.steady_s())
+            who = request.operator_name or "an operator"
+            self.get_logger().warning(f"{who} cleared the stop ({latch.cause}) because: {request.reason}")
+            self._publish_state()
+        response.latch_id, response.cause = latch.latch_id, latch.cause
+
+    def _need_machine(self, machine_id: str) -> None:
+        if machine_id not in ("", self._profile.id):
+            raise PermitError(
+                ErrorCode.UNKNOWN_MACHINE,
+                f"This shield guards {self._profile.id}, not '{machine_id}'.",
+                "Name that one.",
+            )
+
+    # --- state ---
+
+    def _publish_state_on_change(self) -> None:
+        snapshot = self._shield.snapshot(self.steady_s())
+        if (snapshot.state, snapshot.code, snapshot.latch) != self._shown:
+            self._publish_state()
+
+    def _publish_state(self) -> None:
+        snapshot = self._shield.snapshot(self.steady_s())
+        shown = (snapshot.state, snapshot.code, snapshot.latch)
+        if shown != self._shown:
+            log = self.get_logger().warning if snapshot.state is State.LATCHED else self.get_logger().info
+            log(f"{snapshot.state.name} {snapshot.cause}".strip())
+        self._shown, self._since_state_s = shown, 0.0
+        latch = snapshot.latch
+        self._states.publish(
+            SafetyState(
+                stamp=self.get_clock().now().to_msg(),
+                machine_id=self._profile.id,
+                incarnation=self.incarnation,
+                state=int(snapshot.state),
+                level=int(latch.level) if latch else 0,
+                latch_id=latch.latch_id if latch else 0,
+                error_code=int(snapshot.code),
+                error_msg=snapshot.cause,
+                program_digest=convert.digest_to_msg(snapshot.digest),
+                permits_issued=snapshot.permits_issued,
+                missed_deadlines=snapshot.missed_deadlines,
+                realtime=self.has_realtime,
+                sources=[
+                    SourceHealth(source=item.name, age_s=item.age_s, limit_s=item.limit_s, fresh=item.fresh)
+                    for item in snapshot.sources
+                ],
+            )
+        )
+
+    def health(self) -> tuple[bytes, str, dict[str, object]]:
+        """State, counters and source ages."""
+        if not hasattr(self, "_shield"):
+            return super().health()
+        snapshot = self._shield.snapshot(self.steady_s())
+        level = DiagnosticStatus.ERROR if snapshot.latch else DiagnosticStatus.OK
+        values: dict[str, object] = {
+            "permits_issued": snapshot.permits_issued,
+            "missed_deadlines": snapshot.missed_deadlines,
+            "realtime": self.has_realtime,
+        }
+        values |= {f"{item.name}_age_s": f"{item.age_s:.3f}" for item in snapshot.sources}
+        return level, f"{snapshot.state.name} {snapshot.cause}".strip(), values
+
+
+def main() -> None:
+    """Entry point."""
+    run(ShieldNode)
+
+
+if __name__ == "__main__":
+    main()

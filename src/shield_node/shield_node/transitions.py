@@ -1,0 +1,75 @@
+"""The permit state machine: one table, nothing hidden elsewhere. `python -m shield_node.transitions` draws it."""
+
+from __future__ import annotations
+
+from enum import IntEnum, auto
+from types import MappingProxyType
+
+from industriverse_core.errors import ErrorCode, PermitError
+
+
+class State(IntEnum):
+    """Values as in SafetyState.msg. Permits go out in PERMITTING and nowhere else."""
+
+    IDLE = 1
+    ARMED = 2
+    PERMITTING = 3
+    WITHHELD = 4
+    LATCHED = 5
+
+
+class Event(IntEnum):
+    """What can happen to the shield of one machine."""
+
+    ARM = auto()  # the conductor asks for a program that passed the gates
+    DISARM = auto()  # the execution is over
+    FRESH = auto()  # every source is fresh
+    STALE = auto()  # a source is older than its limit
+    GRACE_OVER = auto()  # withheld for longer than the grace time
+    STOP = auto()  # a stop request, a restarted source, a fault or latch of the machine
+    CLEAR = auto()  # the operator's second step
+
+
+TABLE = MappingProxyType(
+    {
+        (State.IDLE, Event.ARM): State.ARMED,
+        (State.IDLE, Event.DISARM): State.IDLE,
+        (State.IDLE, Event.STOP): State.LATCHED,
+        (State.ARMED, Event.FRESH): State.PERMITTING,
+        (State.ARMED, Event.DISARM): State.IDLE,
+        (State.ARMED, Event.STOP): State.LATCHED,
+        (State.PERMITTING, Event.STALE): State.WITHHELD,
+        (State.PERMITTING, Event.DISARM): State.IDLE,
+        (State.PERMITTING, Event.STOP): State.LATCHED,
+        (State.WITHHELD, Event.FRESH): State.PERMITTING,
+        (State.WITHHELD, Event.GRACE_OVER): State.LATCHED,
+        (State.WITHHELD, Event.DISARM): State.IDLE,
+        (State.WITHHELD, Event.STOP): State.LATCHED,
+        (State.LATCHED, Event.STOP): State.LATCHED,
+        (State.LATCHED, Event.DISARM): State.LATCHED,
+        (State.LATCHED, Event.CLEAR): State.IDLE,
+    }
+)
+
+
+def next_state(state: State, event: Event) -> State:
+    """The table's answer. Raises PermitError for a pair that the table does not have; nothing changes then."""
+    try:
+        return TABLE[state, event]
+    except KeyError:
+        if state is State.LATCHED:
+            code, remedy = ErrorCode.LATCHED, "Clear the stop first: industriverse clear --reason '...'."
+        else:
+            code, remedy = ErrorCode.ALREADY_ARMED, "Wait until the running execution has ended."
+        raise PermitError(code, f"The shield is {state.name}; {event.name} is not possible.", remedy) from None
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", "    [*] --> IDLE"]
+    lines += [f"    {old.name} --> {new.name}: {event.name}" for (old, event), new in TABLE.items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(diagram(), end="")
