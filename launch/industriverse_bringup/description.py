@@ -1,0 +1,142 @@
+"""Cell descriptions, and the one function that turns a description into processes.
+
+`./cell up` (supervisor.py) and `ros2 launch` (cell.launch.py) both start what `processes` returns.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from industriverse_core.documents import Document, document_names, load_document, named_document
+from industriverse_core.errors import ErrorCode
+from industriverse_core.machine import load_machine
+
+Value = str | int | float | bool
+
+
+class VirtualMachine(Document):
+    """A machine that exists as a process on a pseudo-terminal."""
+
+    speed: float = Field(default=1.0, ge=1.0, le=100.0, description="physics per real time")
+    seed: int = Field(default=0, ge=0)
+
+
+class Machine(Document):
+    """The cell's machine: virtual, or real at a serial port."""
+
+    profile: str
+    virtual: VirtualMachine | None = None
+    port: str = Field(default="", description="serial port of a real machine, e.g. /dev/serial/by-id/...")
+    meter_port: str = Field(default="", description="serial port of the power meter")
+
+    @model_validator(mode="after")
+    def _either(self) -> Machine:
+        if (self.virtual is None) == (not self.port):
+            raise ValueError("needs either 'virtual' or 'port'")
+        return self
+
+
+class CellDescription(Document):
+    """One cell. `id` is its ROS namespace and the name of its data folder."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    title: str
+    machine: Machine
+    approval: Literal["automatic", "operator"] = "operator"
+    programs: str = Field(default="", description="folder of program files that a sentence can name")
+    tariff: str = "default"
+    job: str = Field(default="", description="what `./cell up` runs as a demonstration")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of a cell. ROS nodes have parameters; others have arguments."""
+
+    name: str
+    package: str
+    executable: str
+    module: str
+    is_node: bool = True
+    arguments: tuple[str, ...] = ()
+    parameters: dict[str, Value] = field(default_factory=dict)
+
+
+def cells_folder() -> Path:
+    """Where the cell descriptions lie: the installed share folder, else the source tree."""
+    from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
+    try:
+        return Path(get_package_share_directory("industriverse_bringup")) / "config" / "cells"
+    except PackageNotFoundError:
+        return Path(__file__).parents[1] / "config" / "cells"
+
+
+def load_cell(name: str) -> CellDescription:
+    """A description by name or by the path of a YAML file. Raises ProfileError (BAD_CELL)."""
+    path = named_document(name, cells_folder(), "cell", ErrorCode.BAD_CELL)
+    return load_document(path, CellDescription, ErrorCode.BAD_CELL)
+
+
+def cell_names() -> list[str]:
+    """Descriptions that ship."""
+    return document_names(cells_folder())
+
+
+def processes(cell: CellDescription, cell_dir: Path, speed: float | None = None) -> tuple[Process, ...]:
+    """Every process of a cell, in the order of starting; the machine's node is the last to become active.
+
+    Args:
+        cell: the description.
+        cell_dir: data folder of the cell.
+        speed: replaces the virtual machine's speed; ignored for a real machine.
+    Raises ProfileError for an unknown or wrong machine profile.
+    """
+    load_machine(cell.machine.profile)  # a wrong profile is said once, here, not by every node
+    virtual = cell.machine.virtual
+    port, meter_port, time_scale = cell.machine.port, cell.machine.meter_port, 1.0
+    started: list[Process] = []
+    if virtual is not None:
+        time_scale = virtual.speed if speed is None else speed
+        port, meter_port = str(cell_dir / "run" / "machine.tty"), str(cell_dir / "run" / "meter.tty")
+        started.append(_virtual_printer(cell, cell_dir, port, meter_port, time_scale))
+    common: dict[str, Value] = {
+        "machine": cell.machine.profile,
+        "cell_dir": str(cell_dir),
+        "use_sim_time": virtual is not None,
+    }
+    own: tuple[tuple[str, dict[str, Value]], ...] = (
+        ("shield", {}),
+        ("twin", {"tariff": cell.tariff}),
+        ("intent", {"programs_dir": str(_programs_folder(cell))}),
+        ("conductor", {"approval": cell.approval}),
+        ("machine", {"port": port, "meter_port": meter_port, "time_scale": time_scale}),
+    )
+    started += [
+        Process(name, f"{name}_node", f"{name}_node", f"{name}_node.node", parameters={**common, **parameters})
+        for name, parameters in own
+    ]
+    return tuple(started)
+
+
+def _virtual_printer(cell: CellDescription, cell_dir: Path, port: str, meter_port: str, speed: float) -> Process:
+    assert cell.machine.virtual is not None
+    arguments = (
+        *("--machine", cell.machine.profile),
+        *("--link", port),
+        *("--meter-link", meter_port),
+        *("--speed", str(speed)),
+        *("--seed", str(cell.machine.virtual.seed)),
+        *("--journal", str(cell_dir / "run" / "printer.jsonl")),
+        "--ros-clock",
+    )
+    return Process("virtual_printer", "machine_node", "virtual_printer", "machine_node.virtual.main", False, arguments)
+
+
+def _programs_folder(cell: CellDescription) -> Path:
+    """The folder of programs; a relative one is relative to $INDUSTRIVERSE_ROOT, else to the current folder."""
+    return Path(os.environ.get("INDUSTRIVERSE_ROOT", ".")) / cell.programs
