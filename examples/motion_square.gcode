@@ -1,6 +1,6 @@
 ; motion_square: plain XY motion for a printer, about 40 s after homing. No heater, no fan, no filament.
 ; For trying holds and stops in real time: long moves (100 mm and more) and short ones (2 mm) at 60-100 mm/s,
-; in the middle of an MK3S bed (X 75-175, Y 55-155), 10 mm above it. Written by hand.
+; in the middle of an MK3S bed (X 75-175, Y 55-155), 10 mm above it.
 G21 ; millimetres
 G90 ; absolute coordinates
 M83 ; relative extruder (not used)

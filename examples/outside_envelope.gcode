@@ -1,5 +1,5 @@
 ; outside_envelope: a program that must be refused. The move on line 9 leaves the bed on purpose: X 400 mm, where
-; an MK3S ends at 255 mm. No heater, no fan, no filament. Written by hand.
+; the X axis of an MK3S ends at 255 mm. No heater, no fan, no filament.
 G21 ; millimetres
 G90 ; absolute coordinates
 M83 ; relative extruder (not used)
