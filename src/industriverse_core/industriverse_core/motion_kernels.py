@@ -315,7 +315,8 @@ def look_ahead(blocks: Array, moves: Array, horizon: int, entry: Array, exit_: A
         if not stops:
             squared[k + 1] = min(squared[k + 1], squared[k] + gain[k + 1] - gain[k])
         entry[i] = math.sqrt(squared[k])
-        exit_[i] = 0.0 if stops else math.sqrt(squared[k + 1])
+        # Marlin may let the next move enter, within its jerk, faster than this one goes
+        exit_[i] = 0.0 if stops else min(math.sqrt(squared[k + 1]), blocks[1, i])
 
 
 @compiled
