@@ -25,8 +25,11 @@ SYNCHRONISING = (
 )  # fmt: skip
 _REASONS = {
     1: ("its position is not a finite number", "Mend the coordinates."),
-    2: ("its speed is not above zero", "Give the move a feed, and limits above zero."),
-    3: ("its acceleration is not above zero", "Give the machine acceleration limits above zero."),
+    2: ("no finite speed above zero is stated for it", "Give the move a feed, and limits above zero."),
+    3: (
+        "no finite acceleration above zero is stated for what it moves",
+        "Give the machine acceleration limits above zero; a machine without an extruder feeds no filament.",
+    ),
     4: ("the limit that it sets is not a number of zero or more", "Mend the limit."),
 }
 

@@ -144,6 +144,11 @@ def test_what_cannot_be_planned_is_refused_with_its_line(row):
     assert caught.value.code == ErrorCode.CANNOT_PREDICT
 
 
+def test_a_mill_feeds_no_filament():
+    with pytest.raises(CoreError, match="acceleration"):
+        plan_motion(build_program([line(x=0.01, extrude_m3=1e-9)]), MILL)
+
+
 def test_an_empty_program_takes_no_time():
     assert plan_motion(build_program([]), PRINTER).total_s == 0.0
 
@@ -163,6 +168,11 @@ def test_position_follows_the_plan():
         position_at(plan, program, math.nan)
 
 
+def program_for(profile, moves):
+    """A mill feeds no filament."""
+    return build_program([{**move, "extrude_m3": move["extrude_m3"] * (profile is PRINTER)} for move in moves])
+
+
 points = st.integers(0, 100).map(lambda mm: mm * 1e-3)
 moves_of_all_kinds = st.lists(
     st.builds(
@@ -176,7 +186,7 @@ moves_of_all_kinds = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(moves_of_all_kinds, st.sampled_from([PRINTER, MILL]))
 def test_no_limit_is_ever_exceeded(moves, profile):
-    program = build_program(moves)
+    program = program_for(profile, moves)
     plan = plan_motion(program, profile)
     delta = np.diff(np.vstack([np.zeros((1, 3)), program.positions_m()]), axis=0)
     path = np.linalg.norm(delta, axis=1)
@@ -193,7 +203,7 @@ def test_no_limit_is_ever_exceeded(moves, profile):
 @settings(max_examples=100, deadline=None)
 @given(moves_of_all_kinds, st.sampled_from([PRINTER, MILL]))
 def test_each_trapezoid_covers_its_length_and_meets_the_next(moves, profile):
-    program = build_program(moves)
+    program = program_for(profile, moves)
     plan = plan_motion(program, profile)
     moving = np.flatnonzero(plan.length_m > 0)
     v0, v, v1, a = (
