@@ -1,0 +1,117 @@
+"""Filament: how fast it melts, and whether the path takes it.
+
+Two leaky buckets look at sums instead of single moves, so that neither rounding in a tiny move raises an alarm
+nor many tiny moves hide what one long move would show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from industriverse_core.artefacts import Severity
+from industriverse_core.units import MM, MM3
+from shield_node.gates.context import Context
+from shield_node.gates.registry import Hits, Seen, rule
+
+FLOW_TOLERANCE = 1.05  # slicers round E to 10 um of filament
+FLOW_SLACK_M3 = 1e-9  # the melt in the nozzle; real sliced files stay below 0.2 mm^3
+WIDEST_BEAD = 10.0  # bead cross-section over nozzle diameter squared; purge lines reach 5, walls 1
+LONGEST_RETRACTION_M = 1.0  # longer than any filament path from drive to nozzle
+
+
+@rule("extrusion.flow", "The hot end melts no more plastic a second than it can.")
+def flow(context: Context) -> Iterator[Hits]:
+    """Volume over the shortest time of each printing move (its feed, clamped to the machine's speeds, without
+    ramps) against the profile's max_flow and 5 %. The excess adds up from move to move and melts away at max_flow;
+    more than 1 mm³ of it is an error. Filament fed at a standstill is the rule extrusion.blob's.
+    """
+    extruder = context.profile.extruder
+    if extruder is None:
+        return
+    allowed = extruder.max_flow * FLOW_TOLERANCE
+    melting = context.is_travelling & context.is_printing
+    volume = np.where(melting & np.isfinite(context.extrude_m3), context.extrude_m3, 0.0)
+    seconds = context.least_time_s
+    drained = np.where(np.isfinite(seconds) & (seconds > 0.0), allowed * seconds, 0.0)
+    excess = _bucket(volume - drained)
+    over = melting & (excess > FLOW_SLACK_M3) & ~(volume <= drained)
+    rate = context.extrude_m3 / seconds
+    yield Hits(
+        Severity.ERROR,
+        np.flatnonzero(over),
+        lambda i: Seen(
+            f"{rate[i] / MM3:.1f} mm^3/s have to be melted; the hot end melts {extruder.max_flow / MM3:g} mm^3/s.",
+            "Lower the feed, the layer height or the line width.",
+            rate[i] / MM3,
+            extruder.max_flow / MM3,
+            "mm3/s",
+        ),
+    )
+
+
+@rule("extrusion.blob", "Filament goes where the path can take it.")
+def blob(context: Context) -> Iterator[Hits]:
+    """Filament beyond a bead of 10 nozzle diameters squared (1.6 mm² for a 0.4 mm nozzle) gathers at the nozzle and
+    is wiped off by further travel at the same rate; more than the profile's max_stationary_extrusion is an error.
+    Refilling a retraction does not count. Purge lines pass.
+    """
+    extruder = context.profile.extruder
+    if extruder is None:
+        return
+    path = np.where(np.isfinite(context.length_m), context.length_m, 0.0)
+    gathered = _bucket(context.fresh_m3 - WIDEST_BEAD * extruder.nozzle_diameter**2 * path)
+    over = (context.fresh_m3 > 0.0) & ~(gathered <= extruder.max_stationary_extrusion * context.filament_area_m2)
+    filament = gathered / context.filament_area_m2
+    yield Hits(
+        Severity.ERROR,
+        np.flatnonzero(over),
+        lambda i: Seen(
+            f"{filament[i] / MM:.1f} mm of filament gather at one place; "
+            f"{extruder.max_stationary_extrusion / MM:g} mm are allowed.",
+            "Check E: absolute or relative (M82, M83), and whether it was reset (G92 E0).",
+            filament[i] / MM,
+            extruder.max_stationary_extrusion / MM,
+            "mm",
+        ),
+    )
+
+
+@rule("extrusion.retract", "The filament is never drawn back farther than one metre.")
+def retract(context: Context) -> Iterator[Hits]:
+    """No filament path from drive to nozzle is longer; the usual cause is E read as absolute instead of relative."""
+    drawn = context.retracted_m3 / context.filament_area_m2
+    beyond = (context.extrude_m3 < 0.0) & ~(drawn <= LONGEST_RETRACTION_M)
+    yield Hits(
+        Severity.ERROR,
+        np.flatnonzero(beyond),
+        lambda i: Seen(
+            f"the filament is drawn back {drawn[i] / MM:.0f} mm; at most {LONGEST_RETRACTION_M / MM:g} mm are allowed.",
+            "Check E: absolute or relative (M82, M83), and whether it was reset (G92 E0).",
+            drawn[i] / MM,
+            LONGEST_RETRACTION_M / MM,
+            "mm",
+        ),
+    )
+
+
+@rule("extruder.absent", "Only a machine with an extruder is told to extrude.")
+def absent(context: Context) -> Iterator[Hits]:
+    """A mill that gets a printer's program is refused."""
+    if context.profile.extruder is not None:
+        return
+    yield Hits(
+        Severity.ERROR,
+        np.flatnonzero(~(context.extrude_m3 == 0.0)),
+        lambda _: Seen(
+            f"a move feeds filament; {context.profile.id} has no extruder.",
+            "Choose the machine that the program was made for.",
+        ),
+    )
+
+
+def _bucket(change: np.ndarray) -> np.ndarray:
+    """Level after each change of a bucket that is empty at first and never below empty."""
+    total = np.concatenate([[0.0], np.cumsum(change)])
+    return (total - np.minimum.accumulate(total))[1:]

@@ -1,0 +1,205 @@
+"""How the machine moves: feeds, planner limits, arcs, homing, dwells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from industriverse_core.artefacts import Severity
+from industriverse_core.machine import MachineProfile
+from industriverse_core.program import Limit, Op
+from industriverse_core.units import MM
+from shield_node.gates.context import Context
+from shield_node.gates.registry import WHOLE_PROGRAM, Hits, Seen, rule
+
+CLAMP_TOLERANCE = 1.01
+LIMIT_MARGIN = 1.5  # a controller that is told to go harder than this loses steps
+SMALLEST_RADIUS_M = 1e-6
+RADIUS_ABSOLUTE_M = 0.5e-3  # GRBL 1.1: error 33 above 0.5 mm, or above 5 um and 0.1 % of the radius
+RADIUS_SMALL_M = 5e-6
+RADIUS_RELATIVE = 1e-3
+LONGEST_DWELL_S = 600.0
+
+
+@rule("motion.feed", "A feed move has a feed above zero; one above the machine's speed is clamped and noted.")
+def feed(context: Context) -> Iterator[Hits]:
+    """A feed of zero stalls the machine, or takes for ever.
+
+    What the controller clamps (along the path, by each axis and the filament drive) is one note at the move that
+    asks for the most; it refuses nothing.
+    """
+    asked, allowed = context.asked_speed_m_s, context.allowed_speed_m_s
+    moves = context.is_motion & ~((context.length_m == 0.0) & (context.extrude_m3 == 0.0))
+    where = np.flatnonzero(moves & ~(asked > 0.0))
+    yield Hits(
+        Severity.ERROR,
+        where,
+        lambda i: Seen(
+            f"a move with a feed of {asked[i] / MM:g} mm/s; it must be above 0.",
+            "Write the feed that was meant (F in mm/min).",
+            asked[i] / MM,
+            0.0,
+            "mm/s",
+        ),
+    )
+    excess = np.where(moves & np.isfinite(asked) & context.is_feed, asked / allowed, 0.0)
+    clamped = excess > CLAMP_TOLERANCE
+    if clamped.any():
+        worst = int(np.argmax(np.where(clamped, excess, 0.0)))
+        count = int(clamped.sum())
+        yield Hits(
+            Severity.INFO,
+            [worst],
+            lambda i: Seen(
+                f"{asked[i] / MM:.1f} mm/s is asked for, the machine moves at most {allowed[i] / MM:.1f} mm/s here; "
+                f"{count} {'moves are' if count > 1 else 'move is'} slower than written.",
+                "Nothing has to be done; the prediction counts with the machine's speed.",
+                asked[i] / MM,
+                allowed[i] / MM,
+                "mm/s",
+            ),
+        )
+
+
+def _limit_table(profile: MachineProfile) -> dict[Limit, float]:
+    """What the machine's planner may be set to, in SI; absent = the profile states nothing."""
+    kinematics, extruder = profile.kinematics, profile.extruder
+    table = {
+        Limit.PRINT_ACCELERATION: kinematics.print_acceleration,
+        Limit.TRAVEL_ACCELERATION: kinematics.travel_acceleration,
+        Limit.RETRACT_ACCELERATION: kinematics.travel_acceleration,
+    }
+    for offset, axis in enumerate(kinematics.axes()):
+        table[Limit(Limit.ACCELERATION_X + offset)] = axis.max_acceleration
+        table[Limit(Limit.SPEED_X + offset)] = axis.max_speed
+        table[Limit(Limit.JERK_X + offset)] = axis.jerk
+    if extruder is not None:
+        table[Limit.ACCELERATION_E] = extruder.max_acceleration
+        table[Limit.SPEED_E] = extruder.max_speed
+        table[Limit.JERK_E] = extruder.jerk
+        table[Limit.RETRACT_ACCELERATION] = extruder.retract_acceleration
+    if kinematics.planner == "junction_deviation":
+        table[Limit.JUNCTION_DEVIATION] = kinematics.junction_deviation
+    return {limit: value for limit, value in table.items() if value > 0.0}
+
+
+@rule("motion.limits", "Planner limits that a program sets stay within the machine's.")
+def limits(context: Context) -> Iterator[Hits]:
+    """Above the machine's limit is a warning, above one and a half times it an error; an acceleration or speed of
+    zero stops the machine for ever and is an error; so is a limit that does not exist."""
+    program = context.program
+    where = np.flatnonzero(context.is_op(Op.SET_LIMIT))
+    table = _limit_table(context.profile)
+    target, value = program.target[where], program.value[where]
+    allowed = np.array([table.get(item, np.inf) if item in list(Limit) else np.nan for item in target.tolist()])
+    may_be_zero = target >= Limit.JERK_X  # classic jerk and junction deviation
+    zero = ~(value > 0.0) & ~(may_be_zero & (value == 0.0))
+    error = zero | np.isnan(allowed) | (value > allowed * LIMIT_MARGIN)
+    warning = ~error & (value > allowed * (1.0 + 1e-6))
+    limit_of = dict(zip(where.tolist(), allowed.tolist(), strict=True))
+
+    def describe(index: int) -> Seen:
+        kind, number = int(program.target[index]), float(program.value[index])
+        if kind not in list(Limit):
+            return Seen(f"planner limit {kind} does not exist.", "Compile the program again.", kind)
+        name = Limit(kind).name.lower().replace("_", " ")
+        unit = "mm" if kind == Limit.JUNCTION_DEVIATION else "mm/s^2" if "acceleration" in name else "mm/s"
+        top = limit_of[index]
+        bound = f"at most {top / MM:g} {unit}" if np.isfinite(top) else "above 0"
+        return Seen(
+            f"sets {name} to {number / MM:g} {unit}; {context.profile.id} allows {bound}.",
+            "Slice for this machine, or take the line out.",
+            number / MM,
+            top / MM if np.isfinite(top) else 0.0,
+            unit,
+        )
+
+    yield Hits(Severity.ERROR, where[error], describe)
+    yield Hits(Severity.WARNING, where[warning], describe)
+
+
+@rule("arc.geometry", "An arc has a plane, a sense, and one radius from its start to its end.")
+def arc_geometry(context: Context) -> Iterator[Hits]:
+    """The radii at the start and the end may differ by 0.5 mm, and by 0.1 % of the radius above 5 µm (the rule of
+    GRBL 1.1, error 33). A radius under 1 µm is none."""
+    program, arcs = context.program, context.arcs
+    start, end = arcs.start_radius_m, arcs.end_radius_m
+    difference = np.abs(start - end)
+    allowed = np.minimum(RADIUS_ABSOLUTE_M, np.maximum(RADIUS_SMALL_M, RADIUS_RELATIVE * end))
+    senseless = (program.turns[arcs.where] == 0) | (program.target[arcs.where] != arcs.plane)
+    tiny = ~(np.minimum(start, end) >= SMALLEST_RADIUS_M)
+    bad = senseless | tiny | ~(difference <= allowed)
+    slot = {int(index): position for position, index in enumerate(arcs.where.tolist()) if bad[position]}
+
+    def describe(index: int) -> Seen:
+        position = slot[index]
+        remedy = "Write the centre (I, J, K) or radius (R) that was meant."
+        if senseless[position]:
+            return Seen("an arc without a sense or a plane.", "Compile the program again.")
+        if tiny[position]:
+            return Seen(
+                "an arc whose centre is its start or end point; a radius above 0 is needed.",
+                remedy, min(start[position], end[position]) / MM, SMALLEST_RADIUS_M / MM, "mm",
+            )  # fmt: skip
+        return Seen(
+            f"the arc's radius is {start[position] / MM:.4f} mm at its start, {end[position] / MM:.4f} mm at its end; "
+            f"they may differ by {allowed[position] / MM:.4f} mm.",
+            remedy, difference[position] / MM, allowed[position] / MM, "mm",
+        )  # fmt: skip
+
+    yield Hits(Severity.ERROR, arcs.where[bad], describe)
+
+
+@rule("homing.missing", "A printer's axis is homed before it moves.")
+def homing(context: Context) -> Iterator[Hits]:
+    """Before homing a printer does not know where it is; after its motors were switched off, no more.
+
+    Mills work from an origin that the operator sets, so the rule is for printers. One finding for each axis.
+    """
+    if context.profile.kind != "printer":
+        return
+    program = context.program
+    off = context.is_op(Op.MOTORS_OFF)
+    for axis, name in enumerate("XYZ"):
+        homes = context.is_op(Op.HOME) & ((program.target & (1 << axis)) != 0)
+        last = context.last(homes | off)
+        homed = (last >= 0) & homes[last]
+        moves = context.is_motion & ~(context.travel_m[:, axis] == 0.0)
+        moves[context.arcs.where] |= (context.arcs.first == axis) | (context.arcs.second == axis)
+        yield Hits(
+            Severity.ERROR,
+            np.flatnonzero(moves & ~homed)[:1],
+            lambda i, name=name, last=last: Seen(
+                f"{name} moves "
+                + ("after the motors were switched off; " if last[i] >= 0 else "before it was homed; ")
+                + "its position is unknown.",
+                "Home first (G28).",
+            ),
+        )
+
+
+@rule("dwell.endless", "A dwell is not negative and lasts at most ten minutes.")
+def dwell(context: Context) -> Iterator[Hits]:
+    """A longer pause is a PROGRAM_STOP that the operator ends; hot filament decays meanwhile."""
+    seconds = context.program.value
+    where = np.flatnonzero(context.is_op(Op.DWELL) & ~((seconds >= 0.0) & (seconds <= LONGEST_DWELL_S)))
+    yield Hits(
+        Severity.ERROR,
+        where,
+        lambda i: Seen(
+            f"a dwell of {seconds[i]:g} s; 0 to {LONGEST_DWELL_S:g} s are allowed.",
+            "Shorten it (G4 P is in milliseconds, S in seconds).",
+            seconds[i],
+            LONGEST_DWELL_S,
+            "s",
+        ),
+    )
+
+
+@rule("program.empty", "A program moves something.")
+def empty(context: Context) -> Iterator[Hits]:
+    """Without one move there is nothing to make, and nothing to predict."""
+    if not context.is_motion.any():
+        remedy = "Check that this is the file that was meant."
+        yield Hits(Severity.ERROR, WHOLE_PROGRAM, lambda _: Seen("the program contains no move.", remedy))
