@@ -1,0 +1,110 @@
+"""What `./cell up` shows: stage by stage, then the running job, then its ledger. No ROS, no clock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from industriverse_core.artefacts import LedgerEntry, Prediction, Quote, Subsystem
+from industriverse_core.program import Heater
+from industriverse_core.telemetry import TelemetrySample
+from industriverse_core.units import duration_text, energy_text
+
+STAGES = ("received", "compiled", "checked", "predicted", "priced", "approved", "permitted", "executing")
+
+
+def stage_line(state: str, detail: str) -> str:
+    """One line of the log of stages."""
+    return f"  {state:<10} {detail}".rstrip()
+
+
+def prediction_text(prediction: Prediction) -> str:
+    """Time and energy with their 90 % intervals."""
+    time_s, energy_j = prediction.time_s, prediction.energy_j
+    return (
+        f"{duration_text(time_s.mean)} ({duration_text(time_s.low)} – {duration_text(time_s.high)}), "
+        f"{energy_text(energy_j.mean)} ({energy_text(energy_j.low)} – {energy_text(energy_j.high)}), "
+        f"{prediction.material_kg.mean * 1e3:.2f} g, peak {prediction.peak_power_w.mean:.0f} W"
+    )
+
+
+def quote_text(quote: Quote) -> str:
+    """The price with its 90 % interval."""
+    return f"{quote.total.mean:.2f} {quote.currency} ({quote.total.low:.2f} – {quote.total.high:.2f})"
+
+
+def machine_view(sample: TelemetrySample, permit: str) -> RenderableType:
+    """The running machine: progress, temperatures, watts, permit."""
+    table = Table.grid(padding=(0, 3))
+    table.add_row(
+        Text(f"{sample.progress:6.1%}", style="bold"),
+        ProgressBar(total=1.0, completed=sample.progress, width=30),
+        Text(f"permit {permit}", style="green" if permit == "PERMITTING" else "yellow"),
+    )
+    return Group(table, Text("  " + machine_text(sample)))
+
+
+def machine_text(sample: TelemetrySample) -> str:
+    """Temperatures, watts and position in one line."""
+    parts = []
+    for heater, name in ((Heater.HOTEND, "nozzle"), (Heater.BED, "bed")):
+        reading = sample.reading(heater)
+        if reading is not None:
+            parts.append(f"{name} {reading.temperature_c:5.1f}/{reading.target_c:.0f} °C")
+    x, y, z = (1e3 * value for value in sample.position_m)
+    return "   ".join([*parts, f"{sample.power_w:5.1f} W", f"x {x:6.1f} y {y:6.1f} z {z:5.2f} mm"])
+
+
+def ledger_table(entry: LedgerEntry) -> Table:
+    """Predicted against measured, joules by subsystem, and where they went."""
+    prediction = entry.prediction
+    table = Table(title=f"Ledger of job {entry.job_id}", title_justify="left", show_edge=False, pad_edge=False)
+    table.add_column("")
+    table.add_column("predicted", justify="right")
+    table.add_column("90 % interval", justify="right")
+    table.add_column("measured", justify="right")
+    if prediction is not None:
+        rows = (
+            ("time", prediction.time_s, entry.time_s, duration_text),
+            ("energy", prediction.energy_j, entry.electric_j, energy_text),
+            ("material", prediction.material_kg, entry.material_kg, lambda kg: f"{kg * 1e3:.2f} g"),
+        )
+        for name, estimate, measured, show in rows:
+            table.add_row(
+                name,
+                show(estimate.mean),
+                f"{show(estimate.low)} – {show(estimate.high)}",
+                _judged(estimate, measured, show),
+            )
+    for subsystem in Subsystem:
+        expected = prediction.energy_by_subsystem_j.get(subsystem) if prediction is not None else None
+        measured = entry.energy_by_subsystem_j.get(subsystem)
+        if expected is not None or measured is not None:
+            table.add_row(
+                f"  {subsystem.name.lower()}",
+                energy_text(expected.mean) if expected else "",
+                f"{energy_text(expected.low)} – {energy_text(expected.high)}" if expected else "",
+                energy_text(measured) if measured is not None else "",
+                style="dim",
+            )
+    return table
+
+
+def _judged(estimate: Any, measured: float, show: Any) -> Text:
+    """A measured value, yellow when outside its predicted interval."""
+    inside = estimate.low <= measured <= estimate.high
+    return Text(show(measured), style="green" if inside else "yellow")
+
+
+def ledger_text(entry: LedgerEntry) -> str:
+    """The balance and the price in two lines."""
+    return (
+        f"  electricity {energy_text(entry.electric_j)} = heat {energy_text(entry.heat_j)} + stored "
+        f"{energy_text(entry.stored_j)} + work {energy_text(entry.work_j)} + residual "
+        f"{energy_text(entry.residual_j)} ({entry.residual_fraction:+.1%})\n"
+        f"  price of this part {entry.price:.2f} {entry.currency}"
+    )

@@ -1,0 +1,289 @@
+"""`./cell up`: start a cell, run its example job, show what happens, and leave nothing running."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+import industriverse_msgs.msg as im
+from conductor_node.states import State as JobStage
+from industriverse_bringup import display
+from industriverse_bringup.description import CellDescription, cell_names, load_cell, processes
+from industriverse_bringup.domain import cell_domain
+from industriverse_bringup.supervisor import Supervisor
+from industriverse_core.errors import CoreError, ErrorCode, JobError
+from industriverse_core.files import replace_file
+from industriverse_core.machine import load_machine
+from industriverse_core.store import cell_directory
+from industriverse_msgs.srv import SubmitJob
+from industriverse_ros import convert, names
+from industriverse_ros.client import ENDED, CellClient
+from shield_node.transitions import State as ShieldState
+
+EXIT_OF_STATE = {im.JobState.COMPLETED: 0, im.JobState.REFUSED: 3, im.JobState.ABORTED: 1}
+START_TIMEOUT_S = 60.0
+
+
+@dataclass(slots=True)
+class Session:
+    """One run of `./cell up`."""
+
+    cell: CellDescription
+    supervisor: Supervisor
+    client: CellClient
+    console: Console
+    started_s: float
+    loop_running_s: float = math.nan  # from the start of the command until the machine is active
+    _shown: set[tuple[str, int]] = field(default_factory=set)
+
+    def wait_until_running(self) -> None:
+        """Wait until the machine is connected and idle and the shield is heard."""
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while not (self.client.safety and self._machine_is_idle()):
+            self._step()
+            if time.monotonic() > deadline_s:
+                raise JobError(
+                    ErrorCode.SERVICE_UNAVAILABLE,
+                    f"The cell did not start within {START_TIMEOUT_S:.0f} s.",
+                    f"Its logs are in {self.supervisor.log_dir}.",
+                )
+        self.loop_running_s = time.monotonic() - self.started_s
+
+    def _machine_is_idle(self) -> bool:
+        telemetry = self.client.telemetry
+        return telemetry is not None and telemetry.state != im.MachineTelemetry.DISCONNECTED
+
+    def _step(self) -> None:
+        self.client.spin(0.1)
+        self.supervisor.poll()
+        if (words := self.supervisor.hopeless()) is not None:
+            raise JobError(ErrorCode.SERVICE_UNAVAILABLE, words)
+
+    def run(self, intent: str) -> im.JobState:
+        """Submit a job and show it until it ends."""
+        request = SubmitJob.Request(intent=intent)
+        job_id = self.client.call(SubmitJob, names.SUBMIT_JOB, request, START_TIMEOUT_S).job_id
+        self.console.print(f"job {job_id}: {intent}")
+        last_text_s = -math.inf
+        with Live(console=self.console, refresh_per_second=4, transient=True) as live:
+            while (job := self.client.jobs.get(job_id)) is None or job.state not in ENDED:
+                self._step()
+                self._show_stage(job)
+                if self.client.telemetry is None or job is None or job.state < im.JobState.PERMITTED:
+                    continue
+                sample = convert.telemetry_from_msg(self.client.telemetry)
+                if self.console.is_terminal:
+                    live.update(display.machine_view(sample, self._permit_name()))
+                elif time.monotonic() - last_text_s > 5.0:
+                    last_text_s = time.monotonic()
+                    line = f"{sample.progress:6.1%}   {display.machine_text(sample)}   permit {self._permit_name()}"
+                    self.console.print(display.stage_line("", line), soft_wrap=True)
+            live.update("")
+        self._show_stage(job)
+        return job
+
+    def _permit_name(self) -> str:
+        return ShieldState(self.client.safety.state).name if self.client.safety else "unknown"
+
+    def _show_stage(self, job: im.JobState | None) -> None:
+        """Print each stage once, with what it found."""
+        if job is None or (job.job_id, job.state) in self._shown:
+            return
+        self._shown.add((job.job_id, job.state))
+        state, detail = job.state, job.error_msg
+        if state == im.JobState.COMPILED:
+            detail = f"{job.program.name}, {job.program.instruction_count} instructions, digest {_hex(job)[:12]}"
+        elif state == im.JobState.CHECKED:
+            report = convert.report_from_msg(job.report)
+            detail = f"{report.verdict.name.lower()}, {report.warning_count} warnings"
+        elif state == im.JobState.PREDICTED:
+            detail = display.prediction_text(convert.prediction_from_msg(job.prediction))
+        elif state == im.JobState.PRICED:
+            detail = display.quote_text(convert.quote_from_msg(job.quote))
+        self.console.print(display.stage_line(_state_name(state), detail), soft_wrap=True, highlight=False)
+
+    def show_ledger(self, job: im.JobState) -> None:
+        """The account of a job that has one."""
+        if job.ledger.job_id:
+            entry = convert.ledger_from_msg(job.ledger)
+            self.console.print()
+            self.console.print(display.ledger_table(entry))
+            self.console.print(display.ledger_text(entry), soft_wrap=True, highlight=False)
+
+
+def _state_name(state: int) -> str:
+    return JobStage(state).name.lower()
+
+
+def _hex(job: im.JobState) -> str:
+    return convert.digest_from_msg(job.program.digest).hex()
+
+
+def result_object(job: im.JobState, loop_running_s: float) -> dict[str, Any]:
+    """The JSON object of a finished job; numbers that do not exist are null."""
+    prediction, entry = job.prediction, job.ledger
+    has_prediction, has_ledger = any(prediction.program_digest), bool(entry.job_id)
+    predicted = None
+    if has_prediction:
+        time_s, energy_j = prediction.time_s, prediction.energy_j
+        predicted = {
+            "time_s": time_s.mean,
+            "energy_j": energy_j.mean,
+            "time_s_90": [time_s.low, time_s.high],
+            "energy_j_90": [energy_j.low, energy_j.high],
+        }
+    books = ("electric_j", "work_j", "heat_j", "stored_j", "residual_fraction")
+    return {
+        "state": _state_name(job.state),
+        "job_id": job.job_id,
+        "error_code": job.error_code,
+        "error_msg": job.error_msg,
+        "program_digest": _hex(job) if any(job.program.digest) else None,
+        "predicted": predicted,
+        "measured": {"time_s": entry.time_s, "energy_j": entry.electric_j} if has_ledger else None,
+        "ledger": {name: getattr(entry, name) for name in books} if has_ledger else None,
+        "price": {
+            "total": job.quote.total.mean,
+            "total_90": [job.quote.total.low, job.quote.total.high],
+            "measured": entry.price if has_ledger else None,
+            "currency": job.quote.currency,
+        }
+        if job.quote.currency
+        else None,
+        "loop_running_s": loop_running_s,
+    }
+
+
+def _arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="./cell up",
+        description="Start a cell, run its example job stage by stage, and account for it. Ctrl-C ends the cell.",
+    )
+    parser.add_argument("--cell", default="demo", help=f"name or YAML path (ships: {', '.join(cell_names())})")
+    parser.add_argument("--job", default=None, help="a program file or a sentence, instead of the cell's example")
+    parser.add_argument("--no-job", action="store_true", help="start the cell and wait for jobs")
+    parser.add_argument("--once", action="store_true", help="end the cell when the job has ended")
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line of standard output")
+    parser.add_argument("--speed", type=float, default=None, help="speed of a virtual machine; 1 = real time")
+    options = parser.parse_args(arguments)
+    if options.speed is not None and not 1.0 <= options.speed <= 100.0:
+        parser.error(f"--speed {options.speed}: 1 to 100 are possible")
+    if options.no_job and (options.once or options.job):
+        parser.error("--no-job goes with neither --once nor --job")
+    return options
+
+
+def _job_intent(options: argparse.Namespace, cell: CellDescription) -> str:
+    """A path that exists becomes absolute, because the cell's nodes run elsewhere; a sentence stays one."""
+    intent = options.job if options.job is not None else cell.job
+    for base in (Path.cwd(), Path(os.environ.get("INDUSTRIVERSE_ROOT", "."))):
+        if intent and (base / intent).exists():
+            return str((base / intent).resolve())
+    return intent
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _refuse_a_second_one(cell_file: Path) -> None:
+    """One `./cell up` a cell: two would share one serial port and one job database."""
+    try:
+        pid = int(json.loads(cell_file.read_text())["pid"])
+        os.kill(pid, 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    raise JobError(ErrorCode.BUSY, f"This cell is running already (process {pid}).", "End that one with Ctrl-C first.")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point; the exit status: 0 completed, 1 aborted, 2 bad input, 3 refused, 130 interrupted."""
+    started_s = time.monotonic()
+    options = _arguments(sys.argv[1:] if arguments is None else arguments)
+    console = Console(stderr=options.json, highlight=False)
+    try:
+        cell = load_cell(options.cell)
+        return _run(options, cell, console, started_s)
+    except CoreError as error:
+        console.print(f"./cell up: [{ErrorCode(error.code).name}] {error}", markup=False, soft_wrap=True)
+        return 2 if error.code < ErrorCode.NO_PERMIT else 1
+
+
+def _run(options: argparse.Namespace, cell: CellDescription, console: Console, started_s: float) -> int:
+    cell_dir = cell_directory(cell.id)
+    (cell_dir / "run").mkdir(parents=True, exist_ok=True)
+    cell_file = cell_dir / "cell.json"
+    _refuse_a_second_one(cell_file)
+    machine_id = load_machine(cell.machine.profile).id
+    items = processes(cell, cell_dir, options.speed)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    with cell_domain(cell_dir) as domain:
+        os.environ["ROS_DOMAIN_ID"] = str(domain)
+        supervisor = Supervisor(
+            cell.id, cell_dir / "log", os.environ, lambda text: console.print(f"  {text}", markup=False)
+        )
+        try:
+            supervisor.start(items)
+            with CellClient(cell.id, machine_id) as client:
+                session = Session(cell, supervisor, client, console, started_s)
+                console.print(f"{cell.title}: starting {len(items)} processes", highlight=False)
+                session.wait_until_running()
+                about = {
+                    "cell": cell.id,
+                    "namespace": cell.id,
+                    "domain_id": domain,
+                    "pid": os.getpid(),
+                    "machine": machine_id,
+                }
+                replace_file(cell_file, json.dumps(about).encode())
+                console.print(f"  running after {session.loop_running_s:.1f} s, ROS_DOMAIN_ID={domain}")
+                return _job_and_after(options, cell, session)
+        except KeyboardInterrupt:
+            return 130
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # the end is not interrupted
+            cell_file.unlink(missing_ok=True)
+            supervisor.stop()
+
+
+def _job_and_after(options: argparse.Namespace, cell: CellDescription, session: Session) -> int:
+    status = 0
+    intent = "" if options.no_job else _job_intent(options, cell)
+    if intent:
+        job = session.run(intent)
+        session.show_ledger(job)
+        status = EXIT_OF_STATE[job.state]
+        if options.json:
+            print(json.dumps(_without_nan(result_object(job, session.loop_running_s))), flush=True)
+    if options.once:
+        return status
+    session.console.print(
+        "\nThe cell is running. Another terminal: ./cell exec -- industriverse submit FILE. Ctrl-C ends it."
+    )
+    while True:
+        session._step()  # noqa: SLF001
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The description, and the one function that both launchers use."""
+
+from pathlib import Path
+
+import pytest
+
+from industriverse_bringup.description import cell_names, load_cell, processes
+from industriverse_bringup.supervisor import command_line
+from industriverse_core.errors import CoreError, ErrorCode
+
+REAL = """
+id: lathe
+title: A cell with a real printer
+machine: {profile: prusa_mk3s, port: /dev/ttyACM0}
+"""
+
+
+def test_the_demonstration_ships():
+    assert "demo" in cell_names()
+
+
+def test_the_demonstration_has_every_room_and_one_clock():
+    items = {item.name: item for item in processes(load_cell("demo"), Path("/data"), speed=3.0)}
+    assert list(items) == ["virtual_printer", "shield", "twin", "intent", "conductor", "machine"]
+    assert "--ros-clock" in items["virtual_printer"].arguments
+    assert items["machine"].parameters["time_scale"] == 3.0
+    assert items["machine"].parameters["port"] in items["virtual_printer"].arguments
+    nodes = [item for item in items.values() if item.is_node]
+    assert all(item.parameters["use_sim_time"] is True for item in nodes)
+    assert all(item.parameters["cell_dir"] == "/data" for item in nodes)
+
+
+def test_a_real_machine_runs_in_real_time_without_a_virtual_one(tmp_path):
+    path = tmp_path / "real.yaml"
+    path.write_text(REAL)
+    items = {item.name: item for item in processes(load_cell(str(path)), tmp_path, speed=10.0)}
+    assert "virtual_printer" not in items
+    assert items["machine"].parameters["time_scale"] == 1.0
+    assert items["machine"].parameters["use_sim_time"] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("port:", "prt:"), "machine.prt: unknown key"),
+        (("port: /dev/ttyACM0", "port: ''"), "needs either 'virtual' or 'port'"),
+        (("id: lathe", "id: Lathe 1"), "id:"),
+        (("machine:", "mashine:"), "unknown key"),
+        (("id:", "id:\n  - ["), "not valid YAML"),
+    ],
+)
+def test_a_wrong_description_is_one_sentence_with_the_place(tmp_path, change, words):
+    path = tmp_path / "cell.yaml"
+    path.write_text(REAL.replace(*change))
+    with pytest.raises(CoreError, match=words) as error:
+        load_cell(str(path))
+    assert error.value.code is ErrorCode.BAD_CELL
+    assert str(path) in error.value.message
+
+
+def test_an_unknown_profile_is_said_before_anything_starts(tmp_path):
+    path = tmp_path / "cell.yaml"
+    path.write_text(REAL.replace("prusa_mk3s", "prusa_mk9"))
+    with pytest.raises(CoreError, match="unknown machine 'prusa_mk9'"):
+        processes(load_cell(str(path)), tmp_path)
+
+
+def test_parameters_reach_ros_with_their_types():
+    items = {item.name: item for item in processes(load_cell("demo"), Path("/data/007"))}
+    command = command_line(items["machine"], "demo")
+    assert "__ns:=/demo" in command
+    assert 'cell_dir:="/data/007"' in command
+    assert "use_sim_time:=true" in command

@@ -1,0 +1,200 @@
+"""A whole cell of real processes for story tests, in its own ROS domain and data folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+import industriverse_msgs.msg as im
+from industriverse_bringup.description import load_cell, processes
+from industriverse_bringup.supervisor import Supervisor
+from industriverse_core.store import CellPaths
+from industriverse_msgs.action import RunJob
+from industriverse_msgs.srv import ArmProgram, ClearStop, ListJobs, SubmitJob
+from industriverse_ros import names, qos
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+MACHINE = "prusa_mk3s"
+PERMIT_VALID_S = 0.15
+
+
+class Journal:
+    """What really happened at the virtual printer, by its own record (steady clock)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def events(self, *kinds: str) -> list[dict]:
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text().splitlines()
+        events = [json.loads(line) for line in lines if line.endswith("}")]
+        return [event for event in events if not kinds or event["event"] in kinds]
+
+    def motion_commands(self) -> list[str]:
+        """Lines with a move or a homing that reached the serial port."""
+        lines = [event["line"].split("*")[0] for event in self.events("rx")]
+        return [line for line in lines if {"G0", "G1", "G2", "G3", "G28", "G29", "G80"} & set(line.split())]
+
+    def last_motion_s(self) -> float:
+        """When the axes last stopped; now if they move."""
+        events = self.events("motion_begin", "motion_end")
+        if not events:
+            return 0.0
+        return events[-1]["t"] if events[-1]["event"] == "motion_end" else time.monotonic()
+
+
+class Cell:
+    """One running cell and a node that looks at it from outside."""
+
+    def __init__(self, home: Path, description: Path | str, speed: float | None, respawn: bool = True) -> None:
+        import rclpy
+        from rclpy.action import ActionClient
+        from rclpy.executors import SingleThreadedExecutor
+
+        self.cell = load_cell(str(description))
+        self.directory = home / self.cell.id
+        self.paths = CellPaths(self.directory)
+        (self.directory / "run").mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(self.directory / "run" / "printer.jsonl")
+        self.respawn = respawn
+        self.supervisor = Supervisor(self.cell.id, self.directory / "log", os.environ)
+        self.supervisor.start(processes(self.cell, self.directory, speed))
+        self.node = rclpy.create_node("observer", namespace=self.cell.id)
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.job: im.JobState | None = None
+        self.jobs: dict[str, im.JobState] = {}
+        self.safety: im.SafetyState | None = None
+        self.telemetry: im.MachineTelemetry | None = None
+        self.trace: im.ExecutionTrace | None = None
+        self.permits: list[tuple[float, im.MotionPermit]] = []
+        watch = self.node.create_subscription
+        watch(im.JobState, names.JOB_STATE, self._on_job, qos.EVENT)
+        watch(im.SafetyState, names.safety_state(MACHINE), lambda msg: setattr(self, "safety", msg), qos.STATE)
+        watch(im.MachineTelemetry, names.telemetry(MACHINE), lambda msg: setattr(self, "telemetry", msg), qos.SENSOR)
+        watch(im.ExecutionTrace, names.execution_trace(MACHINE), lambda msg: setattr(self, "trace", msg), qos.EVENT)
+        watch(im.MotionPermit, names.permit(MACHINE), self._on_permit, qos.PERMIT)
+        self.stop_publisher = self.node.create_publisher(im.StopRequest, names.STOP_REQUEST, qos.EVENT)
+        self.clients = {
+            name: self.node.create_client(kind, name)
+            for kind, name in (
+                (SubmitJob, names.SUBMIT_JOB),
+                (ListJobs, names.LIST_JOBS),
+                (ClearStop, names.CLEAR_STOP),
+                (ArmProgram, names.ARM_PROGRAM),
+            )
+        }
+        self.runner = ActionClient(self.node, RunJob, names.RUN_JOB)
+
+    def _on_job(self, msg: im.JobState) -> None:
+        if msg.job_id:
+            self.job = msg
+            self.jobs[msg.job_id] = msg
+
+    def _on_permit(self, msg: im.MotionPermit) -> None:
+        self.permits.append((time.monotonic(), msg))
+
+    def wait(self, condition, timeout_s: float = 60.0, what: str = "") -> None:
+        """Spin until the condition holds; fail with the cell's logs when it does not."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(f"waited {timeout_s} s in vain for {what}\n{self.story()}")
+            self.step()
+
+    def step(self, seconds: float = 0.02) -> None:
+        """Look at the cell for a moment."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.02)
+        if self.respawn:
+            self.supervisor.poll()
+
+    def story(self) -> str:
+        """The last lines of every log, for a failed test."""
+        logs = [f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+                for log in sorted((self.directory / "log").glob("*.log"))]  # fmt: skip
+        job = self.job and (self.job.job_id, self.job.state, self.job.error_msg)
+        safety = self.safety and (self.safety.state, self.safety.error_msg)
+        telemetry = self.telemetry and (self.telemetry.state, self.telemetry.error_msg)
+        return "\n".join([*logs, f"job {job}", f"safety {safety}", f"machine {telemetry}"])
+
+    def call(self, name: str, request, timeout_s: float = 20.0):
+        """Answer of one of the cell's services."""
+        client = self.clients[name]
+        self.wait(client.service_is_ready, timeout_s, f"service {name}")
+        future = client.call_async(request)
+        self.wait(future.done, timeout_s, f"answer of {name}")
+        return future.result()
+
+    def ready(self) -> None:
+        """Wait until the machine is connected and the shield is there."""
+        self.wait(lambda: self.telemetry and self.telemetry.state == im.MachineTelemetry.IDLE, 60, "an idle machine")
+        self.wait(lambda: self.safety, 20, "the shield")
+
+    def submit(self, intent: str | Path) -> str:
+        """Submit a job and return its id."""
+        answer = self.call(names.SUBMIT_JOB, SubmitJob.Request(intent=str(intent)))
+        assert answer.error_code == 0, answer.error_msg
+        return answer.job_id
+
+    def wait_job(self, job_id: str, *states: int, timeout_s: float = 60.0) -> im.JobState:
+        """Wait until the job is in one of the states."""
+        self.wait(
+            lambda: job_id in self.jobs and self.jobs[job_id].state in states, timeout_s, f"{job_id} in states {states}"
+        )
+        return self.jobs[job_id]
+
+    def run_until_moving(self, program: Path) -> str:
+        """Submit a program and wait until its motion is well under way."""
+        job_id = self.submit(program)
+        self.wait_job(job_id, im.JobState.EXECUTING)
+        self.wait(lambda: self.trace and self.trace.executed >= 5, 60, "five executed instructions")
+        self.wait(lambda: self.journal.events("motion_begin"), 20, "motion at the printer")
+        self.step(1.0)
+        return job_id
+
+    def kill(self, name: str) -> float:
+        """kill -9 of one process; returns the steady time."""
+        os.kill(self.supervisor.pids()[name], signal.SIGKILL)
+        return time.monotonic()
+
+    def clear(self, reason: str = "looked at the machine") -> ClearStop.Response:
+        """The operator's two steps."""
+        first = self.call(names.CLEAR_STOP, ClearStop.Request(operator_name="test", reason=reason))
+        if first.error_code:
+            return first
+        request = ClearStop.Request(operator_name="test", reason=reason, confirm_latch_id=first.latch_id)
+        return self.call(names.CLEAR_STOP, request)
+
+    def close(self) -> None:
+        """End every process."""
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.supervisor.stop()
+
+
+@pytest.fixture
+def cells(ros_domain, tmp_path, monkeypatch):
+    """Makes cells; ends them after the test."""
+    import rclpy
+
+    monkeypatch.setenv("INDUSTRIVERSE_HOME", str(tmp_path))
+    monkeypatch.setenv("INDUSTRIVERSE_ROOT", str(EXAMPLES.parent))
+    rclpy.init()
+    made: list[Cell] = []
+
+    def make(description: Path | str = "demo", speed: float | None = None, respawn: bool = True) -> Cell:
+        made.append(Cell(tmp_path, description, speed, respawn))
+        return made[-1]
+
+    yield make
+    for cell in made:
+        cell.close()
+    rclpy.try_shutdown()
