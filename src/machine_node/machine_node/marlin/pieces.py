@@ -1,0 +1,265 @@
+"""A program as a sequence of pieces that a Marlin controller can be given one at a time.
+
+A move is cut in time: along a straight line into collinear pieces, along an arc by angle, each short enough that
+the streamer can keep the controller's queue below its limit. What the pieces do together is what the move did.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+
+from industriverse_core.errors import ErrorCode, MachineError
+from industriverse_core.gcode import write_instruction
+from industriverse_core.machine import MachineProfile
+from industriverse_core.motion import MotionPlan, path_point
+from industriverse_core.motion_kernels import plane_axes
+from industriverse_core.program import Op, Program
+from industriverse_core.telemetry import Vector
+from industriverse_core.units import filament_area_m2
+
+QUEUE_LIMIT_S = 0.2  # steady seconds of motion in the controller; the contract (docs/safety.md)
+QUEUE_TARGET_S = 0.18  # what the streamer fills up to: the rest covers the error of the time estimate
+LONGEST_PIECE_S = 0.1
+SHORTEST_PIECE_S = 0.02
+CHUNK = 4096  # instructions whose columns are unpacked at once
+
+_BARRIERS = (
+    Op.HOME, Op.LEVEL_BED, Op.WAIT_HEATER, Op.MOTORS_OFF, Op.PROGRAM_STOP, Op.OPTIONAL_PROGRAM_STOP, Op.PROGRAM_END,
+)  # fmt: skip
+_INSTANT = (Op.NOP, Op.SET_HEATER, Op.SET_FAN, Op.SET_LIMIT, Op.SET_PRESSURE_ADVANCE)
+_MOTION = (Op.STRAIGHT_TRAVERSE, Op.STRAIGHT_FEED, Op.ARC_FEED)
+_SENDABLE = (*_BARRIERS, *_INSTANT, *_MOTION, Op.DWELL)
+
+
+class Kind(IntEnum):
+    """How a piece occupies the controller."""
+
+    INSTANT = 0  # takes no time
+    MOTION = 1  # takes `duration_s` and moves
+    DWELL = 2  # takes `duration_s` and does not move
+    WAIT = 3  # takes an unknown time, until it is acknowledged; does not move
+    CYCLE = 4  # the same, but the controller moves by itself (homing, levelling)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One line for the controller.
+
+    Attributes:
+        text: the command without number; "" = nothing to send.
+        instruction: index of the program's instruction that it belongs to.
+        kind: see Kind.
+        duration_s: [s] steady time (physics time / time_scale) that it takes.
+        tail_s: [s] steady time that braking adds when this is the last piece of the queue.
+        start_m, end_m: tool position before and after.
+        blocks: planner blocks that it makes; -1 = unknown (an arc).
+        last: no further piece of this instruction follows.
+    """
+
+    text: str
+    instruction: int
+    kind: Kind
+    duration_s: float
+    tail_s: float
+    start_m: Vector
+    end_m: Vector
+    blocks: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Ramp:
+    """Trapezoid of one move in physics time."""
+
+    duration_s: float
+    length_m: float
+    entry_m_s: float
+    cruise_m_s: float
+    exit_m_s: float
+    acceleration_m_s2: float
+
+    def at(self, t: float) -> tuple[float, float]:
+        """(fraction of the path, speed [m/s]) at `t` [s] after the start."""
+        if t >= self.duration_s:
+            return 1.0, self.exit_m_s
+        if self.length_m <= 0.0 or self.acceleration_m_s2 <= 0.0:
+            return t / self.duration_s, self.cruise_m_s
+        a = self.acceleration_m_s2
+        rise, fall = (self.cruise_m_s - self.entry_m_s) / a, (self.cruise_m_s - self.exit_m_s) / a
+        left = self.duration_s - t
+        if t < rise:
+            way, speed = self.entry_m_s * t + 0.5 * a * t * t, self.entry_m_s + a * t
+        elif left < fall:
+            way = self.length_m - self.exit_m_s * left - 0.5 * a * left * left
+            speed = self.exit_m_s + a * left
+        else:
+            way = 0.5 * (self.entry_m_s + self.cruise_m_s) * rise + self.cruise_m_s * (t - rise)
+            speed = self.cruise_m_s
+        return min(1.0, max(0.0, way / self.length_m)), speed
+
+
+def check_sendable(program: Program) -> None:
+    """Raise MachineError (PROTOCOL) at the first instruction that a Marlin printer is never sent."""
+    allowed = {int(op) for op in _SENDABLE}
+    for index, op in enumerate(program.op.tolist()):
+        if op not in allowed:
+            line = int(program.line[index])
+            raise MachineError(
+                ErrorCode.PROTOCOL,
+                f"instruction {index} (line {line}) is {Op(op).name}, which a Marlin printer is not sent.",
+                "Check the program: industriverse check FILE.",
+            )
+
+
+class PieceMaker:
+    """Cuts a program into pieces, lazily and in order.
+
+    Args:
+        program: what to send; `check_sendable` must have passed.
+        plan: its motion plan for this machine.
+        profile: the machine.
+        time_scale: physics seconds in a steady second.
+    """
+
+    def __init__(self, program: Program, plan: MotionPlan, profile: MachineProfile, time_scale: float) -> None:
+        self._program = program
+        self._plan = plan
+        self._rapid_m_s = profile.kinematics.rapid_speed
+        self._scale = time_scale
+        self._area_m2 = filament_area_m2(program.metadata.filament_diameter_m)
+        self._total = len(program)
+        self._index = 0
+        self._done_s = 0.0  # physics time of the current move that is already cut off
+        self._chunk_start = 0
+        self._chunk_end = 0
+        self._position: Vector = (0.0, 0.0, 0.0)  # end of the last piece
+        self._feed_text = ""
+        self._fed_mm = 0.0  # filament of the whole program so far, exact
+        self._written_mm = 0.0  # the same as written, so that rounding does not add up
+
+    def next(self, speed_scale: float) -> Piece | None:
+        """The next piece at this speed scale (0 < scale <= 1), or None after the end."""
+        if self._index >= self._total:
+            return None
+        if self._index >= self._chunk_end:
+            self._unpack()
+        op = self._ops[self._index - self._chunk_start]
+        if op in (Op.STRAIGHT_TRAVERSE, Op.STRAIGHT_FEED, Op.ARC_FEED):
+            return self._motion(op, speed_scale)
+        return self._command(op)
+
+    def _unpack(self) -> None:
+        """Columns of the next instructions as plain lists: indexing numpy one by one is slow."""
+        start, end = self._index, min(self._index + CHUNK, self._total)
+        columns, plan = self._program.columns, self._plan
+        self._chunk_start, self._chunk_end = start, end
+        self._ops = columns["op"][start:end].tolist()
+        self._ends = list(zip(*(columns[name][start:end].tolist() for name in ("x_m", "y_m", "z_m")), strict=True))
+        self._feeds = columns["feed_m_s"][start:end].tolist()
+        self._extrusions = columns["extrude_m3"][start:end].tolist()
+        arrays = (
+            plan.duration_s, plan.length_m, plan.entry_m_s, plan.cruise_m_s, plan.exit_m_s, plan.acceleration_m_s2,
+        )  # fmt: skip
+        self._ramps = list(zip(*(array[start:end].tolist() for array in arrays), strict=True))
+
+    def _command(self, op: int) -> Piece:
+        """Everything that is not a move."""
+        index = self._index
+        position = self._ends[index - self._chunk_start]
+        text = write_instruction(self._program, index) or ""
+        kind, duration = Kind.INSTANT, 0.0
+        if op == Op.DWELL:
+            kind, duration = Kind.DWELL, self._ramps[index - self._chunk_start][0] / self._scale
+        elif op in (Op.HOME, Op.LEVEL_BED):
+            kind = Kind.CYCLE
+        elif op in _BARRIERS and text:
+            kind = Kind.WAIT
+        piece = Piece(text, index, kind, duration, 0.0, self._position, position, 0, True)
+        self._position = position
+        self._feed_text = ""
+        self._index += 1
+        return piece
+
+    def _motion(self, op: int, speed_scale: float) -> Piece:
+        row = self._index - self._chunk_start
+        ramp = _Ramp(*self._ramps[row])
+        tail_limit = ramp.cruise_m_s / (2.0 * ramp.acceleration_m_s2) if ramp.acceleration_m_s2 > 0.0 else 0.0
+        # a queue of one piece less must still be long enough to brake from this speed, or the speed would oscillate
+        longest = QUEUE_TARGET_S - 2.0 * tail_limit / self._scale - 0.02
+        longest = min(LONGEST_PIECE_S, max(SHORTEST_PIECE_S, longest)) * self._scale * speed_scale
+        left = ramp.duration_s - self._done_s
+        count = max(1, math.ceil(left / longest - 1e-9))
+        since, until = self._done_s, ramp.duration_s if count == 1 else self._done_s + left / count
+        begin = ramp.at(since)[0] if since > 0.0 else 0.0
+        fraction, speed = ramp.at(until) if count > 1 else (1.0, ramp.exit_m_s)
+        tail = speed / (2.0 * ramp.acceleration_m_s2) if ramp.acceleration_m_s2 > 0.0 else 0.0
+        end = self._point(row, op, begin, fraction)
+        piece = Piece(
+            self._text(row, op, begin, fraction, end, speed_scale),
+            self._index,
+            Kind.MOTION,
+            (until - since) / self._scale / speed_scale,
+            min(tail / self._scale, QUEUE_TARGET_S - LONGEST_PIECE_S),
+            self._position,
+            end,
+            -1 if op == Op.ARC_FEED else int(ramp.length_m > 0.0),
+            count == 1,
+        )
+        self._position = end
+        self._done_s = until
+        if count == 1:
+            self._index += 1
+            self._done_s = 0.0
+        return piece
+
+    def _point(self, row: int, op: int, begin: float, fraction: float) -> Vector:
+        """The tool's position at a fraction of the current move."""
+        end: Vector = self._ends[row]
+        if fraction >= 1.0:
+            return end
+        if op == Op.ARC_FEED:
+            return path_point(self._program, self._index, fraction)
+        share = (fraction - begin) / (1.0 - begin)
+        x, y, z = (a + share * (b - a) for a, b in zip(self._position, end, strict=True))
+        return x, y, z
+
+    def _text(self, row: int, op: int, begin: float, fraction: float, end: Vector, speed_scale: float) -> str:
+        """The G-code of one piece: absolute millimetres, relative filament, the feed where it changes."""
+        words = ["G0" if op == Op.STRAIGHT_TRAVERSE else "G1"]
+        arc = op == Op.ARC_FEED
+        if arc:
+            words = self._arc_words(end)
+        for letter, old, new in zip("XYZ", self._position, end, strict=True):
+            if new != old or arc:
+                words.append(f"{letter}{_decimal(new * 1e3, 4)}")
+        extruded = self._extrusions[row] / self._area_m2 * 1e3
+        if extruded != 0.0:
+            self._fed_mm += extruded * (fraction - begin)
+            step = round(self._fed_mm - self._written_mm, 5)
+            self._written_mm += step
+            words.append(f"E{_decimal(step, 5)}")
+        feed = self._feeds[row]
+        feed = (feed if feed == feed else self._rapid_m_s) * speed_scale  # NaN = rapid
+        feed_text = f"F{_decimal(feed * 6e4, 3)}"
+        if feed_text != self._feed_text:
+            words.append(feed_text)
+            self._feed_text = feed_text
+        return " ".join(words)
+
+    def _arc_words(self, end: Vector) -> list[str]:
+        """G2 or G3 with the centre relative to the piece's start."""
+        columns, index = self._program.columns, self._index
+        a, b, _ = plane_axes(int(columns["target"][index]))
+        c1 = float(columns["center_1_m"][index]) - self._position[a]
+        c2 = float(columns["center_2_m"][index]) - self._position[b]
+        letters = "IJK"
+        code = "G3" if columns["turns"][index] > 0 else "G2"
+        return [code, f"{letters[a]}{_decimal(c1 * 1e3, 4)}", f"{letters[b]}{_decimal(c2 * 1e3, 4)}"]
+
+
+def _decimal(value: float, places: int) -> str:
+    """A number without exponent and without trailing zeros (Marlin knows no exponents)."""
+    text = f"{value:.{places}f}".rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text

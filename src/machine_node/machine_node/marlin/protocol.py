@@ -1,0 +1,335 @@
+"""Marlin's serial protocol without I/O: bytes in, frozen events out; commands in, numbered lines out.
+
+    connection = Connection()
+    port.write(connection.frame("G28")[1])
+    for event in connection.receive(port.read()): ...
+
+Sources: Marlin's G-code documentation (M110, M155, M154, M115, HOST_KEEPALIVE, ADVANCED_OK, EMERGENCY_PARSER)
+and RepRap's checksum rule: XOR of all bytes before the '*'. Garbage becomes an event, never an exception.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from dataclasses import dataclass
+from functools import reduce
+from operator import xor
+
+from industriverse_core.errors import ErrorCode, MachineError
+
+MAX_LINE_BYTES = 1024  # Marlin's longest line is the answer to M115, about 400
+MAX_COMMAND_BYTES = 80  # MAX_CMD_SIZE is 96, of which number and checksum take up to 16
+HISTORY_LINES = 64  # acknowledged lines that can still be sent again
+
+RECOVERABLE = ("checksum mismatch", "no checksum", "line number is not last", "no line number with checksum")
+
+
+@dataclass(frozen=True, slots=True)
+class Ok:
+    """A command was taken. The numbers are there with ADVANCED_OK: line, free planner blocks, free commands."""
+
+    line: int | None = None
+    planner_free: int | None = None
+    buffer_free: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """One of our numbered lines was taken; `planner_free` as reported with it."""
+
+    line: int
+    planner_free: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResendRequest:
+    """The controller wants this line again, and all that followed it."""
+
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """Keep-alive of a command that takes long."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Temperatures:
+    """A temperature report [degC]; duties 0..1; NaN = not in the report."""
+
+    hotend_c: float = math.nan
+    hotend_target_c: float = math.nan
+    bed_c: float = math.nan
+    bed_target_c: float = math.nan
+    hotend_duty: float = math.nan
+    bed_duty: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A position report [m]; `actual` when it is where the axes are, else where the last accepted move ends."""
+
+    x_m: float
+    y_m: float
+    z_m: float
+    actual: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """One `Cap:` line of the answer to M115."""
+
+    name: str
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Recoverable:
+    """A transmission error that the controller mends with a resend request."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`Error:` or `!!`: the controller has failed or is halted."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """`start`: the controller has restarted and knows nothing of us any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """An `echo:` line, for people."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A line that means nothing here (also garbage); `text` is cut at 80 characters."""
+
+    text: str
+
+
+Event = (
+    Ok | Acknowledged | ResendRequest | Busy | Temperatures | Position | Capability | Recoverable | Fault | Reset
+    | Echo | Other
+)  # fmt: skip
+
+_NUMBER = r"(-?\d{1,9}(?:\.\d{1,9})?)"
+_HOTEND = re.compile(rf"\bT:\s*{_NUMBER}(?:\s*/\s*{_NUMBER})?")
+_BED = re.compile(rf"\bB:\s*{_NUMBER}(?:\s*/\s*{_NUMBER})?")
+_HOTEND_DUTY = re.compile(r"(?<![A-Za-z])@:\s*(\d{1,3})")
+_BED_DUTY = re.compile(r"\bB@:\s*(\d{1,3})")
+_POSITION = re.compile(rf"X:{_NUMBER} Y:{_NUMBER} Z:{_NUMBER} E:{_NUMBER}")
+_COUNT = re.compile(rf"Count X:\s*{_NUMBER} Y:\s*{_NUMBER} Z:\s*{_NUMBER}")
+_OK = re.compile(r"ok\b(?: ?N(\d{1,9}))?(?: ?P(\d{1,5}))?(?: ?B(\d{1,5}))?")
+_RESEND = re.compile(r"(?:resend|rs):?\s*N?:?(\d{1,9})\s*$", re.IGNORECASE)
+_CAPABILITY = re.compile(r"Cap:([A-Z0-9_]{1,40}):([01])")
+_DUTY_FULL = 127.0  # Marlin reports the 7-bit soft PWM value
+
+
+def checksum(line: bytes) -> int:
+    """XOR of all bytes."""
+    return reduce(xor, line, 0)
+
+
+def numbered(line: int, command: str) -> bytes:
+    """`N<line> <command>*<checksum>` with its newline."""
+    body = b"N%d %s" % (line, command.encode("ascii"))
+    return b"%s*%d\n" % (body, checksum(body))
+
+
+def parse_line(text: str) -> tuple[Event, ...]:
+    """The events of one line from the controller. Total: any text gives at least one event."""
+    if text.startswith("ok"):
+        return _parse_ok(text)
+    if text.startswith("echo:"):
+        rest = text[5:].strip()
+        return (Busy(rest[5:].strip()),) if rest.startswith("busy:") else (Echo(rest[:200]),)
+    if text == "start":
+        return (Reset(),)
+    if text.startswith(("Error:", "!!")):
+        reason = text.removeprefix("Error:").strip()
+        known = any(word in reason.lower() for word in RECOVERABLE)
+        return (Recoverable(reason[:200]),) if known else (Fault(reason[:200]),)
+    if (match := _RESEND.match(text)) is not None:
+        return (ResendRequest(int(match[1])),)
+    if (match := _CAPABILITY.match(text)) is not None:
+        return (Capability(match[1], match[2] == "1"),)
+    if (position := _parse_position(text)) is not None:
+        return (position,)
+    temperatures = _parse_temperatures(text)
+    return (Other(text[:80]),) if temperatures is None else (temperatures,)
+
+
+def _parse_ok(text: str) -> tuple[Event, ...]:
+    match = _OK.match(text)
+    if match is None:
+        return (Other(text[:80]),)
+    numbers = [None if group is None else int(group) for group in match.groups()]
+    ok = Ok(*numbers)
+    temperatures = _parse_temperatures(text[match.end() :]) if match.end() < len(text) else None
+    return (ok,) if temperatures is None else (ok, temperatures)
+
+
+def _parse_temperatures(text: str) -> Temperatures | None:
+    hotend, bed = _HOTEND.search(text), _BED.search(text)
+    if hotend is None and bed is None:
+        return None
+    duty, bed_duty = _HOTEND_DUTY.search(text), _BED_DUTY.search(text)
+    return Temperatures(
+        *_pair(hotend),
+        *_pair(bed),
+        math.nan if duty is None else min(1.0, int(duty[1]) / _DUTY_FULL),
+        math.nan if bed_duty is None else min(1.0, int(bed_duty[1]) / _DUTY_FULL),
+    )
+
+
+def _pair(match: re.Match[str] | None) -> tuple[float, float]:
+    if match is None:
+        return math.nan, math.nan
+    return float(match[1]), math.nan if match[2] is None else float(match[2])
+
+
+def _parse_position(text: str) -> Position | None:
+    """Prusa's firmware counts in millimetres (with a decimal point), Marlin's in steps, which say nothing here."""
+    match = _POSITION.search(text)
+    if match is None:
+        return None
+    count = _COUNT.search(text, match.end())
+    actual = count is not None and any("." in value for value in count.groups())
+    values = count.groups() if actual and count is not None else match.groups()[:3]
+    x, y, z = (float(value) * 1e-3 for value in values)
+    return Position(x, y, z, actual)
+
+
+class Connection:
+    """Line numbers, checksums, acknowledgements and resends of one serial connection. No I/O, no clock.
+
+    Lines count from 1 after `restart`. `unacknowledged` are the lines that the controller has not taken yet; a
+    resend request moves those from its line on to `lost`, from where `replay` gives them again.
+    """
+
+    def __init__(self) -> None:
+        self._partial = bytearray()
+        self._overlong = False
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was sent; the next line has number 1."""
+        self.next_line = 1
+        self.unacknowledged: deque[tuple[int, bytes]] = deque()
+        self.unacknowledged_bytes = 0
+        self.lost: deque[tuple[int, bytes]] = deque()
+        self._done: deque[tuple[int, bytes]] = deque(maxlen=HISTORY_LINES)
+        self._oks_of_resends = 0
+
+    # --- sending ---
+
+    def frame(self, command: str) -> tuple[int, bytes]:
+        """Number a command and remember it: (line number, bytes to write).
+
+        Raises MachineError (PROTOCOL) for a command that would break the line protocol.
+        """
+        if not command.isascii() or not command.isprintable() or "*" in command or len(command) > MAX_COMMAND_BYTES:
+            raise MachineError(
+                ErrorCode.PROTOCOL,
+                f"command {command[:40]!r} cannot be sent: {len(command)} bytes; at most {MAX_COMMAND_BYTES} bytes of "
+                "printable ASCII without '*' are allowed.",
+                "Compile the program again.",
+            )
+        line = self.next_line
+        self.next_line += 1
+        data = numbered(line, command)
+        self._remember(line, data)
+        return line, data
+
+    def frame_restart(self) -> bytes:
+        """The line that sets the controller's line number to 0; its ok must arrive before anything else is sent."""
+        self.restart()
+        data = numbered(0, "M110 N0")
+        self._remember(0, data)
+        return data
+
+    def replay(self) -> tuple[int, bytes] | None:
+        """The next lost line to write again, or None."""
+        if not self.lost:
+            return None
+        line, data = self.lost.popleft()
+        self._remember(line, data)
+        return line, data
+
+    def _remember(self, line: int, data: bytes) -> None:
+        self.unacknowledged.append((line, data))
+        self.unacknowledged_bytes += len(data)
+
+    # --- receiving ---
+
+    def receive(self, data: bytes) -> list[Event]:
+        """The events of the complete lines in `data` and what was left before it."""
+        events: list[Event] = []
+        self._partial += data
+        while (end := self._partial.find(b"\n")) >= 0:
+            raw = bytes(self._partial[:end])
+            del self._partial[: end + 1]
+            if self._overlong or len(raw) > MAX_LINE_BYTES:
+                self._overlong = False
+                events.append(Other("(a line that is too long)"))
+                continue
+            text = raw.decode("ascii", errors="replace").strip("\r \x00")
+            if text:
+                for event in parse_line(text):
+                    self._account(event, events)
+        if len(self._partial) > MAX_LINE_BYTES:
+            self._partial.clear()
+            self._overlong = True
+        return events
+
+    def _account(self, event: Event, events: list[Event]) -> None:
+        """Turn oks into acknowledgements of lines; apply resend requests."""
+        if isinstance(event, Ok):
+            if self._oks_of_resends > 0:
+                self._oks_of_resends -= 1  # Marlin follows each resend request with an ok of its own
+                return
+            self._acknowledge(event, events)
+        elif isinstance(event, ResendRequest):
+            self._oks_of_resends += 1
+            self._lose(event.line)
+        events.append(event)
+
+    def _acknowledge(self, ok: Ok, events: list[Event]) -> None:
+        """An ok with a line number takes all lines up to it (a lost ok heals); without one, the oldest."""
+        waiting = self.unacknowledged
+        if not waiting:
+            return
+        last = waiting[0][0] if ok.line is None else ok.line
+        if last > waiting[-1][0]:
+            return
+        while waiting and waiting[0][0] <= last:
+            line, data = waiting.popleft()
+            self.unacknowledged_bytes -= len(data)
+            self._done.append((line, data))
+            events.append(Acknowledged(line, ok.planner_free if line == last else None))
+
+    def _lose(self, first: int) -> None:
+        """Move the lines from `first` on to `lost`. Raises nothing: what is gone shows in `can_replay`."""
+        while self.unacknowledged and self.unacknowledged[-1][0] >= first:
+            line, data = self.unacknowledged.pop()
+            self.unacknowledged_bytes -= len(data)
+            self.lost.appendleft((line, data))
+        while self._done and self._done[-1][0] >= first:
+            self.lost.appendleft(self._done.pop())
+
+    def can_replay(self, first: int) -> bool:
+        """False when a line from `first` on is not remembered any more."""
+        return first >= self.next_line or bool(self.lost and self.lost[0][0] <= first)
