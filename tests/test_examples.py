@@ -14,7 +14,7 @@ from industriverse_core.machine import load_machine
 from industriverse_core.material import load_material
 from industriverse_core.motion import plan_motion
 from industriverse_core.program import Heater, Op
-from industriverse_core.units import RPM
+from industriverse_core.units import RPM, duration_text
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SLICED = {
@@ -105,6 +105,8 @@ def test_sliced_program_names_its_material_machine_and_time(name):
     assert "PrusaSlicer 2.5.0" in metadata.generator
     assert 180.0 <= metadata.slicer_time_s <= 240.0
     assert metadata.filament_diameter_m == pytest.approx(1.75e-3)
+    line = next(line for line in (EXAMPLES / "README.md").read_text().splitlines() if line.startswith(f"| `{name}`"))
+    assert f"| {duration_text(metadata.slicer_time_s)} |" in line
 
 
 @pytest.mark.parametrize("name", SLICED)
