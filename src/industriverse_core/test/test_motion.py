@@ -146,7 +146,7 @@ def test_what_cannot_be_planned_is_refused_with_its_line(row):
 
 def test_a_mill_feeds_no_filament():
     with pytest.raises(CoreError, match="acceleration"):
-        plan_motion(build_program([line(x=0.01, extrude_m3=1e-9)]), MILL)
+        plan_motion(build_program([line(extrude_m3=1e-9)]), MILL)
 
 
 def test_an_empty_program_takes_no_time():
