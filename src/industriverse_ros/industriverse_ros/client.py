@@ -46,9 +46,7 @@ class CellClient:
     def __enter__(self) -> CellClient:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._executor.shutdown()
         self._node.destroy_node()
         rclpy.try_shutdown()
