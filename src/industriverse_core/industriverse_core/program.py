@@ -49,12 +49,12 @@ class Op(IntEnum):
     HOME = 32  # target = bit mask of axes (1 x, 2 y, 4 z)
     LEVEL_BED = 33
     SET_HEATER = 34  # target = Heater, value = degC (0 = off)
-    WAIT_HEATER = 35  # target = Heater, value = degC
+    WAIT_HEATER = 35  # target = Heater, value = degC; sets the target, then waits
     SET_FAN = 36  # target = fan, value = 0..1
-    MOTORS_OFF = 37
+    MOTORS_OFF = 37  # target = bit mask of motors (1 x, 2 y, 4 z, 8 filament)
     SET_LIMIT = 38  # target = Limit, value in SI
     SET_PRESSURE_ADVANCE = 39  # value = s
-    UNKNOWN = 255  # a command that the reader does not know; its text is in `texts`
+    UNKNOWN = 255  # a line that the reader did not carry out; its text is in the note with this instruction
 
 
 class Heater(IntEnum):

@@ -1,0 +1,320 @@
+"""Marlin's codes (and Prusa's): one command a line, looked up in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from industriverse_core.gcode import interpreter as it
+from industriverse_core.gcode.session import (
+    RefusedError,
+    Session,
+    Words,
+    malformed,
+    not_negative,
+    required,
+    set_centre_absolute,
+    set_plane,
+    set_position,
+    set_relative,
+    set_units,
+    spindle,
+    unsupported,
+    whole,
+)
+from industriverse_core.program import Heater, Limit, Op
+
+Handler = Callable[[Session, Words], None]
+
+MOTOR_LETTERS = "XYZE"
+LEGACY_K = 10.0  # Prusa firmware takes M900 K from here on as the old unit, which is not seconds
+
+# Codes that change neither motion nor heat: display, reports, sounds, checks of the printer's model.
+IGNORED = frozenset(
+    "M17 M31 M73 M74 M75 M76 M77 M78 M105 M110 M113 M114 M115 M117 M118 M119 M150 M155 M300 M486 M555 M569 M593 "
+    "M862.1 M862.2 M862.3 M862.4 M862.5 M862.6 M862.7".split()
+)
+# Codes that change the controller's stored settings, calibration or safety, or that end its normal work.
+FORBIDDEN = {
+    "M42": "switches a pin of the controller",
+    "M92": "changes the steps per millimetre",
+    "M108": "breaks a wait",
+    "M112": "is an emergency stop",
+    "M206": "changes the home offset",
+    "M218": "changes the tool offset",
+    "M301": "changes the heater's control",
+    "M302": "changes the cold-extrusion limit",
+    "M303": "calibrates a heater",
+    "M304": "changes the bed's control",
+    "M305": "changes the thermistor",
+    "M306": "changes the heater's model",
+    "M410": "is a quick stop",
+    "M428": "changes the home offset",
+    "M500": "writes the EEPROM",
+    "M501": "reads the EEPROM",
+    "M502": "resets the settings",
+    "M503": "reads the settings",
+    "M504": "checks the EEPROM",
+    "M851": "changes the probe's offset",
+    "M211": "changes the software end stops",
+    "M906": "changes motor currents",
+    "M907": "changes motor currents",
+    "M908": "changes motor currents",
+    "M909": "changes motor currents",
+    "M910": "changes motor currents",
+    "M911": "changes the motor drivers",
+    "M912": "changes the motor drivers",
+    "M913": "changes the motor drivers",
+    "M914": "changes the motor drivers",
+    "M997": "updates the firmware",
+    "M999": "restarts after a stop",
+}
+UNSUPPORTED = {
+    "G5": "curves",
+    "G10": "firmware retraction",
+    "G11": "firmware retraction",
+    "G12": "nozzle cleaning",
+    "G27": "parking",
+    "G30": "probing",
+    "G38.2": "probing",
+    "G38.3": "probing",
+    "G93": "inverse-time feed",
+    "M125": "parking",
+    "M226": "waiting for a pin",
+    "M600": "filament change",
+    "M701": "filament loading",
+    "M702": "filament unloading",
+}
+
+
+def execute(session: Session, name: str, words: Words) -> None:
+    """Carry out one command, e.g. ('M104', {'S': 215.0}). Raises RefusedError."""
+    handler = CODES.get(name)
+    if handler is not None:
+        handler(session, words)
+    elif name in UNSUPPORTED:
+        raise unsupported(UNSUPPORTED[name])
+    else:
+        raise RefusedError("unknown", "no such command")
+
+
+def _machine_coordinates(session: Session, words: Words) -> None:
+    """G53 G0/G1: the line's coordinates are the machine's own."""
+    mode = whole(words, "G", -1) if "G" in words else -1
+    if mode not in (0, 1):
+        raise malformed("G53 needs G0 or G1 on its line")
+    state = session.state
+    saved = state[it.OFFSET : it.OFFSET + 3].copy()
+    relative = state[it.RELATIVE]
+    state[it.OFFSET : it.OFFSET + 3] = 0.0
+    state[it.RELATIVE] = 0.0
+    try:
+        session.move(mode, {letter: value for letter, value in words.items() if letter != "G"})
+    finally:
+        state[it.OFFSET : it.OFFSET + 3] = saved
+        state[it.RELATIVE] = relative
+
+
+def _dwell(session: Session, words: Words) -> None:
+    seconds = not_negative(words, "P") / 1000.0 if "P" in words else 0.0
+    if "S" in words:  # Marlin: S wins over P
+        seconds = not_negative(words, "S")
+    session.emit(Op.DWELL, value=seconds)
+
+
+def _home(session: Session, words: Words) -> None:
+    axes = [axis for axis, letter in enumerate("XYZ") if letter in words] or [0, 1, 2]
+    for axis in axes:
+        session.state[it.POSITION + axis] = 0.0
+        session.state[it.OFFSET + axis] = 0.0
+    session.emit(Op.HOME, target=sum(1 << axis for axis in axes))
+
+
+def _motors_off(session: Session, words: Words) -> None:
+    motors = sum(1 << bit for bit, letter in enumerate(MOTOR_LETTERS) if letter in words)
+    if not motors and "S" in words:
+        session.ignore("M84 S", "sets the idle time of the motors")
+        return
+    session.emit(Op.MOTORS_OFF, target=motors or 15)
+
+
+def _work_offset(session: Session, name: str) -> None:
+    if session.work_offset not in ("", name):
+        raise unsupported(f"a second work offset ({session.work_offset} before): its origin is not known")
+    session.work_offset = name
+
+
+def _heater(heater: Heater, wait: bool) -> Handler:
+    def handler(session: Session, words: Words) -> None:
+        if heater is Heater.HOTEND and whole(words, "T") != 0:
+            raise unsupported("a second hot end")
+        letter = "S" if "S" in words else "R"
+        if letter in words:
+            value = required(words, letter)
+        elif wait and heater in session.targets_c:
+            value = session.targets_c[heater]
+        else:
+            raise malformed("S with a temperature is needed")
+        if wait and letter == "R":
+            session.ignore("wait R", "R would wait for cooling too; taken as S")
+        session.targets_c[heater] = value
+        session.emit(Op.WAIT_HEATER if wait else Op.SET_HEATER, target=heater, value=value)
+
+    return handler
+
+
+def _fan(session: Session, words: Words) -> None:
+    duty = required(words, "S") if "S" in words else 255.0
+    if not 0.0 <= duty <= 255.0:
+        raise malformed("S must be 0 to 255")
+    session.emit(Op.SET_FAN, target=whole(words, "P"), value=duty / 255.0)
+
+
+def _limits(*limits: tuple[str, Limit]) -> Handler:
+    """A handler that emits one SET_LIMIT for each word; lengths in the file's unit."""
+
+    def handler(session: Session, words: Words) -> None:
+        found = [(limit, required(words, letter)) for letter, limit in limits if letter in words]
+        if not found:
+            session.ignore("limit words", "a limit that the planner does not use")
+        for limit, value in found:
+            session.emit(Op.SET_LIMIT, target=limit, value=value * session.state[it.UNIT] * 1e-3)
+
+    return handler
+
+
+def _acceleration(session: Session, words: Words) -> None:
+    """M204. With S (the older form) T is the retraction's; S holds for printing and travel."""
+    names = {"P": Limit.PRINT_ACCELERATION, "R": Limit.RETRACT_ACCELERATION, "T": Limit.TRAVEL_ACCELERATION}
+    pairs = [(limit, required(words, letter)) for letter, limit in names.items() if letter in words]
+    if "S" in words:
+        value = required(words, "S")
+        pairs = [(Limit.PRINT_ACCELERATION, value), (Limit.TRAVEL_ACCELERATION, value)]
+        if "T" in words:
+            pairs.append((Limit.RETRACT_ACCELERATION, required(words, "T")))
+    for limit, value in pairs:
+        session.emit(Op.SET_LIMIT, target=limit, value=value * session.state[it.UNIT] * 1e-3)
+
+
+def _scale(slot: int, name: str) -> Handler:
+    """M220, M221: a percentage that holds from here on."""
+
+    def handler(session: Session, words: Words) -> None:
+        if "S" in words:
+            percent = required(words, "S")
+            if not 0.0 < percent <= 999.0:
+                raise malformed("S must be above 0 and at most 999 percent")
+            session.state[slot] = percent / 100.0
+        elif words.keys() & {"B", "R"}:
+            raise unsupported("storing and restoring the percentage")
+        else:
+            session.ignore(name, "reports the percentage")
+
+    return handler
+
+
+def _pressure_advance(letter: str) -> Handler:
+    def handler(session: Session, words: Words) -> None:
+        if letter not in words:
+            session.ignore("pressure advance", "reports the factor")
+            return
+        value = not_negative(words, letter)
+        if letter == "K" and value >= LEGACY_K:
+            session.ignore("M900 legacy", "linear advance 1.0 value, not in seconds")
+            return
+        session.emit(Op.SET_PRESSURE_ADVANCE, value=value)
+
+    return handler
+
+
+def _tool(session: Session, words: Words) -> None:
+    tool = whole(words, "T")
+    if tool == session.tool:
+        session.ignore("T", "the tool is already in use")
+        return
+    session.tool = tool
+    session.emit(Op.CHANGE_TOOL, target=tool)
+
+
+def _volumetric(session: Session, words: Words) -> None:
+    if required(words, "D") != 0.0:
+        raise unsupported("volumetric extrusion")
+
+
+def _end(session: Session, words: Words) -> None:
+    session.emit(Op.PROGRAM_END)
+    session.ended = True
+
+
+def _relative_filament(session: Session, relative: bool) -> None:
+    session.state[it.E_RELATIVE] = float(relative)
+
+
+CODES: dict[str, Handler] = {
+    **{f"G{mode}": (lambda s, w, mode=mode: s.move(mode, w)) for mode in range(4)},
+    "G4": _dwell,
+    "G17": lambda s, w: set_plane(s, 0),
+    "G18": lambda s, w: set_plane(s, 1),
+    "G19": lambda s, w: set_plane(s, 2),
+    "G20": lambda s, w: set_units(s, 25.4),
+    "G21": lambda s, w: set_units(s, 1.0),
+    "G28": _home,
+    "G29": lambda s, w: s.emit(Op.LEVEL_BED),
+    "G53": _machine_coordinates,
+    **{f"G{code}": (lambda s, w, name=f"G{code}": _work_offset(s, name)) for code in range(54, 60)},
+    "G80": lambda s, w: s.emit(Op.LEVEL_BED),
+    "G90": lambda s, w: set_relative(s, False),
+    "G91": lambda s, w: set_relative(s, True),
+    "G90.1": lambda s, w: set_centre_absolute(s, True),
+    "G91.1": lambda s, w: set_centre_absolute(s, False),
+    "G92": set_position,
+    "G94": lambda s, w: None,
+    "M0": lambda s, w: s.emit(Op.PROGRAM_STOP),
+    "M1": lambda s, w: s.emit(Op.OPTIONAL_PROGRAM_STOP),
+    "M2": _end,
+    "M3": lambda s, w: spindle(s, Op.START_SPINDLE_CLOCKWISE, w),
+    "M4": lambda s, w: spindle(s, Op.START_SPINDLE_COUNTERCLOCKWISE, w),
+    "M5": lambda s, w: spindle(s, Op.STOP_SPINDLE_TURNING, w),
+    "M7": lambda s, w: s.emit(Op.MIST_ON),
+    "M8": lambda s, w: s.emit(Op.FLOOD_ON),
+    "M9": lambda s, w: s.emit(Op.COOLANT_OFF),
+    "M18": _motors_off,
+    "M30": _end,
+    "M82": lambda s, w: _relative_filament(s, False),
+    "M83": lambda s, w: _relative_filament(s, True),
+    "M84": _motors_off,
+    "M104": _heater(Heater.HOTEND, wait=False),
+    "M106": _fan,
+    "M107": lambda s, w: s.emit(Op.SET_FAN, target=whole(w, "P"), value=0.0),
+    "M109": _heater(Heater.HOTEND, wait=True),
+    "M140": _heater(Heater.BED, wait=False),
+    "M141": _heater(Heater.CHAMBER, wait=False),
+    "M190": _heater(Heater.BED, wait=True),
+    "M191": _heater(Heater.CHAMBER, wait=True),
+    "M200": _volumetric,
+    "M201": _limits(
+        ("X", Limit.ACCELERATION_X),
+        ("Y", Limit.ACCELERATION_Y),
+        ("Z", Limit.ACCELERATION_Z),
+        ("E", Limit.ACCELERATION_E),
+    ),
+    "M203": _limits(
+        ("X", Limit.SPEED_X),
+        ("Y", Limit.SPEED_Y),
+        ("Z", Limit.SPEED_Z),
+        ("E", Limit.SPEED_E),
+    ),
+    "M204": _acceleration,
+    "M205": _limits(
+        ("X", Limit.JERK_X),
+        ("Y", Limit.JERK_Y),
+        ("Z", Limit.JERK_Z),
+        ("E", Limit.JERK_E),
+        ("J", Limit.JUNCTION_DEVIATION),
+    ),
+    "M220": _scale(it.FEED_SCALE, "M220"),
+    "M221": _scale(it.FLOW_SCALE, "M221"),
+    "M400": lambda s, w: s.emit(Op.DWELL, value=0.0),
+    "M572": _pressure_advance("S"),
+    "M900": _pressure_advance("K"),
+    "T": _tool,
+}
