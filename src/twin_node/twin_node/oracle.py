@@ -1,0 +1,171 @@
+"""The oracle: what one run of a program will take and give, with 90 % intervals, before anything moves.
+
+The expected values come from one simulation of every instruction (timeline.py). The intervals come from a
+seeded ensemble: the same model on aggregated steps, for DRAWS draws of the parameters that the profile does not
+know exactly. The quantiles are taken relative to the aggregated model's own nominal run, so that aggregation
+does not shift them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from industriverse_core.artefacts import Estimate, Prediction, Subsystem
+from industriverse_core.machine import Heater, MachineProfile
+from industriverse_core.material import Material
+from industriverse_core.program import Program
+from twin_node.steps import Steps, aggregate
+from twin_node.timeline import (
+    HOTEND_FAN_ON_C,
+    Timeline,
+    build_timeline,
+    heater_vector,
+    kernel_columns,
+    machine_vector,
+)
+
+DRAWS = 200
+SEED = 20240229
+LONGEST_STEP_S = 10.0
+MAX_STEPS = 2000
+# relative standard deviations of what the profile does not state
+MOTION_TIME_SD = 0.006  # planner against Marlin's own: root mean square over 14 files, see README
+MASS_SD = 0.015  # density 1 %, filament diameter 0.5 % (counts twice)
+AMBIENT_SD_C = 2.0
+CLIP = 2.5  # draws lie within this many standard deviations
+
+
+@dataclass(frozen=True, slots=True)
+class _Draws:
+    """Totals of each draw, shape (DRAWS + 1,); the first is the nominal run."""
+
+    time_s: np.ndarray
+    motion_s: np.ndarray
+    energy_j: dict[Subsystem, np.ndarray]
+    peak_w: np.ndarray
+    heat_j: np.ndarray
+    mass: np.ndarray
+
+
+def predict(program: Program, profile: MachineProfile, material: Material | None) -> Prediction:
+    """Time, energy, power, heat and material of one run from a cold machine.
+
+    `material` may be None for a mill. Cutting power is not in it: a program does not say how much material its
+    moves remove. Raises PredictionError (CANNOT_PREDICT).
+    """
+    return prediction_of(build_timeline(program, profile, material), profile, material)
+
+
+def prediction_of(timeline: Timeline, profile: MachineProfile, material: Material | None) -> Prediction:
+    """A timeline's totals with their intervals."""
+    longest = max(LONGEST_STEP_S, timeline.total_s / MAX_STEPS)
+    draws = _draw(aggregate(timeline.steps, longest), profile, material)
+    mass = float(timeline.steps.melted_kg.sum())
+    energies = {key: _interval(float(column.sum()), draws.energy_j[key]) for key, column in timeline.energy_j.items()}
+    motion = float(timeline.steps.motion_s.sum() + timeline.steps.dwell_s.sum())
+    return Prediction(
+        program_digest=timeline.program.digest,
+        machine_id=profile.id,
+        material=material.id if material else "",
+        time_s=_interval(timeline.total_s, draws.time_s),
+        motion_time_s=_interval(motion, draws.motion_s),
+        energy_j=_interval(timeline.electric_j, sum(draws.energy_j.values(), np.zeros(DRAWS + 1))),
+        energy_by_subsystem_j=energies,
+        peak_power_w=_interval(float(timeline.peak_power_w.max(initial=0.0)), draws.peak_w),
+        heat_j=_interval(timeline.heat_j, draws.heat_j),
+        filament_m=Estimate.exact(timeline.filament_m),  # commanded; what it weighs is uncertain
+        material_kg=_interval(mass, draws.mass),
+    )
+
+
+def _interval(mean: float, draws: np.ndarray) -> Estimate:
+    """5 % and 95 % quantiles of the draws over the nominal draw, around the mean."""
+    nominal = draws[0]
+    if mean == 0.0 or nominal == 0.0:
+        return Estimate.exact(mean)
+    low, high = np.quantile(draws[1:] / nominal, [0.05, 0.95])
+    return Estimate(mean, min(mean, mean * float(low)), max(mean, mean * float(high)))
+
+
+def _factors(random: np.random.Generator, relative_sd: float) -> np.ndarray:
+    """1 for the nominal run, then DRAWS factors around 1, never below a tenth."""
+    normal = np.clip(random.standard_normal(DRAWS), -CLIP, CLIP)
+    return np.concatenate([[1.0], np.maximum(0.1, 1.0 + relative_sd * normal)])
+
+
+def _heater_draws(random: np.random.Generator, heater: Heater | None) -> np.ndarray:
+    """Power, capacity and losses vary, each by the heater's stated uncertainty; window and settling do not."""
+    from twin_node import thermal_kernels as kernels
+
+    table = np.tile(heater_vector(heater), (DRAWS + 1, 1))
+    sd = heater.uncertainty if heater else 0.0
+    table[:, kernels.POWER] *= _factors(random, sd)
+    table[:, kernels.CAPACITY] *= _factors(random, sd)
+    loss = _factors(random, sd)
+    table[:, kernels.LOSS] *= loss
+    table[:, kernels.FAN_LOSS] *= loss
+    return table
+
+
+def _draw(steps: Steps, profile: MachineProfile, material: Material | None) -> _Draws:
+    """Simulate the nominal parameters and DRAWS draws of them on aggregated steps."""
+    from twin_node import thermal_kernels as kernels
+
+    random = np.random.default_rng(SEED)
+    machine = np.tile(machine_vector(profile, material), (DRAWS + 1, 1))
+    machine[:, kernels.AMBIENT] += AMBIENT_SD_C * (_factors(random, 0.1) - 1.0) / 0.1
+    machine[:, kernels.MOTION_SCALE] = _factors(random, MOTION_TIME_SD)
+    machine[:, kernels.HOMING_SCALE] = _factors(random, profile.kinematics.homing_time_spread)
+    machine[:, kernels.MASS_SCALE] = _factors(random, MASS_SD)
+    sums = np.zeros((kernels.RESULT_SIZE + 1, DRAWS + 1))
+    if len(steps):
+        start = np.array([profile.ambient, profile.ambient])
+        kernels.simulate_draws(
+            *kernel_columns(steps), _heater_draws(random, profile.hotend), _heater_draws(random, profile.bed),
+            machine, start, HOTEND_FAN_ON_C, sums,
+        )  # fmt: skip
+    motion = float(steps.motion_s.sum()) * machine[:, kernels.MOTION_SCALE] + float(steps.dwell_s.sum())
+    return _totals(random, steps, profile, machine, sums, motion)
+
+
+def _totals(
+    random: np.random.Generator, steps: Steps, profile: MachineProfile, machine: np.ndarray, sums: np.ndarray,
+    motion_s: np.ndarray,
+) -> _Draws:  # fmt: skip
+    """Energies of every draw: the heaters from the simulation, the rest from times and uncertain powers."""
+    from twin_node import thermal_kernels as kernels
+
+    power, sd = profile.power, profile.power.uncertainty
+    electronics, motors, friction, fan, spindle = (_factors(random, sd) for _ in range(5))
+    time = sums[kernels.DURATION]
+    nominal = np.maximum(steps.motion_s + steps.homing_s + steps.dwell_s, 0.0)
+    scale = np.divide(time, time[0], out=np.ones_like(time), where=time[0] > 0)
+    motors_off_s = float(np.sum(nominal[steps.motors == 0.0]))
+    enabled_s = np.maximum(0.0, float(nominal.sum()) - motors_off_s) * scale
+    fan_s = float(np.sum(nominal * steps.fan)) * scale
+    energy = {
+        Subsystem.ELECTRONICS: power.electronics * electronics * time,
+        Subsystem.MOTION: power.motors_enabled * motors * enabled_s
+        + power.motion_per_speed * friction * float(steps.path_m.sum()),
+        Subsystem.FAN: fan * (power.fan * fan_s + power.hotend_fan * sums[kernels.RESULT_SIZE]),
+    }
+    rest = sum(energy.values(), np.zeros(DRAWS + 1))
+    if profile.hotend is not None:
+        energy[Subsystem.HOTEND] = sums[kernels.HOTEND_J]
+    if profile.bed is not None:
+        energy[Subsystem.BED] = sums[kernels.BED_J]
+    if profile.spindle is not None:
+        turning_s = float(np.sum(nominal * np.minimum(steps.spindle, 1.0))) * scale
+        energy[Subsystem.SPINDLE] = profile.spindle.idle_power * spindle * turning_s
+        rest = rest + energy[Subsystem.SPINDLE]
+    steady = power.electronics * electronics + power.motors_enabled * motors + power.fan * fan
+    return _Draws(
+        time_s=time,
+        motion_s=motion_s,
+        energy_j=energy,
+        peak_w=steady + sums[kernels.HOTEND_PEAK_W] + sums[kernels.BED_PEAK_W],
+        heat_j=rest + sums[kernels.HOTEND_LOST_J] + sums[kernels.BED_LOST_J],
+        mass=machine[:, kernels.MASS_SCALE],
+    )

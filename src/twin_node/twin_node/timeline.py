@@ -1,0 +1,178 @@
+"""What the twin expects of one job, instruction by instruction: times, temperatures, watts and joules."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from industriverse_core.artefacts import Subsystem
+from industriverse_core.errors import ErrorCode, PredictionError
+from industriverse_core.machine import Heater as HeaterProfile
+from industriverse_core.machine import MachineProfile
+from industriverse_core.material import Material
+from industriverse_core.motion import MotionPlan, plan_motion
+from industriverse_core.program import Program
+from twin_node.steps import WAIT_BED, Steps, net_filament_m, steps_of
+
+HOTEND_FAN_ON_C = 50.0  # E3D's and Prusa's firmware switch the hot end's fan at 50 degC
+_NO_HEATER = HeaterProfile.model_construct(
+    power=0.0, heat_capacity=1.0, loss=1.0, fan_loss=0.0, window=1.0, settle_time=0.0, uncertainty=0.0
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Timeline:
+    """One expected run of a program, as columns over its n instructions.
+
+    Attributes:
+        plan: the motion alone.
+        steps: what each instruction asks of the machine.
+        duration_s, end_s: with heating, homing and levelling; the job's clock.
+        hotend_c, bed_c: temperatures at the end of each instruction.
+        energy_j: electric energy of each instruction by subsystem, shape (n,) each.
+        peak_power_w: highest total power during each instruction.
+        lost_j: heat that the heaters lose to the room, shape (n,).
+        work_j: enthalpy that leaves the hot end with the material, shape (n,). Counted here and nowhere else.
+        stored_j: heat in hot end and bed at the end of the job, over that at its start.
+        filament_m: filament that has left the nozzle at the end.
+    """
+
+    program: Program
+    plan: MotionPlan
+    steps: Steps
+    duration_s: np.ndarray
+    end_s: np.ndarray
+    hotend_c: np.ndarray
+    bed_c: np.ndarray
+    energy_j: dict[Subsystem, np.ndarray]
+    peak_power_w: np.ndarray
+    lost_j: np.ndarray
+    work_j: np.ndarray
+    stored_j: float
+    filament_m: float
+
+    @property
+    def total_s(self) -> float:
+        """Duration of the job [s]."""
+        return float(self.end_s[-1]) if len(self.end_s) else 0.0
+
+    @property
+    def electric_j(self) -> float:
+        """Electric energy of the job [J]."""
+        return float(sum(column.sum() for column in self.energy_j.values()))
+
+    @property
+    def heat_j(self) -> float:
+        """Heat given to the room [J]: the heaters' losses and all that is not a heater."""
+        heaters = (Subsystem.HOTEND, Subsystem.BED)
+        rest = sum(column.sum() for subsystem, column in self.energy_j.items() if subsystem not in heaters)
+        return float(self.lost_j.sum() + rest)
+
+
+def heater_vector(heater: HeaterProfile | None) -> np.ndarray:
+    """A heater's parameters as the kernels want them; a heater that is not there is never warm."""
+    present = heater or _NO_HEATER
+    return np.array([
+        present.power, present.heat_capacity, present.loss, present.fan_loss, present.window, present.settle_time,
+    ])  # fmt: skip
+
+
+def machine_vector(profile: MachineProfile, material: Material | None) -> np.ndarray:
+    """Ambient temperature, the material's heat capacities, and scales of motion, homing and mass (1)."""
+    if material is None or material.heat_capacity_melt is None:
+        return np.array([profile.ambient, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
+    thermal = (material.heat_capacity_solid, material.heat_capacity_melt, material.softening)
+    return np.array([profile.ambient, *thermal, 1.0, 1.0, 1.0])
+
+
+def build_timeline(
+    program: Program,
+    profile: MachineProfile,
+    material: Material | None,
+    start_c: tuple[float, float] | None = None,
+) -> Timeline:
+    """Simulate one run. `start_c`: hot end and bed at the start [degC]; default: the room's temperature.
+
+    Raises PredictionError (CANNOT_PREDICT) for a program that cannot be planned, a heater or material that is
+    missing, or a target that the heater cannot reach.
+    """
+    from twin_node import thermal_kernels as kernels
+
+    plan = plan_motion(program, profile)
+    steps = steps_of(program, plan, profile, material)
+    start = np.array(start_c if start_c is not None else (profile.ambient, profile.ambient))
+    result = np.zeros((kernels.RESULT_SIZE, len(steps)))
+    stuck = kernels.simulate(
+        *kernel_columns(steps), heater_vector(profile.hotend), heater_vector(profile.bed),
+        machine_vector(profile, material), start, result,
+    )  # fmt: skip
+    if stuck >= 0:
+        raise _unreachable(program, steps, stuck)
+    duration = result[kernels.DURATION]
+    end_c = result[[kernels.HOTEND_C, kernels.BED_C], -1] if len(steps) else start
+    capacity = np.array([heater_vector(heater)[kernels.CAPACITY] for heater in (profile.hotend, profile.bed)])
+    energy, peak = _powers(profile, steps, result)
+    return Timeline(
+        program=program,
+        plan=plan,
+        steps=steps,
+        duration_s=duration,
+        end_s=np.cumsum(duration),
+        hotend_c=result[kernels.HOTEND_C],
+        bed_c=result[kernels.BED_C],
+        energy_j=energy,
+        peak_power_w=peak,
+        lost_j=result[kernels.HOTEND_LOST_J] + result[kernels.BED_LOST_J],
+        work_j=result[kernels.WORK_J],
+        stored_j=float(np.sum(capacity * (end_c - start))),
+        filament_m=net_filament_m(program),
+    )
+
+
+def kernel_columns(steps: Steps) -> tuple[np.ndarray, ...]:
+    """The columns that the thermal kernels read, in their order."""
+    return (
+        steps.motion_s, steps.homing_s, steps.dwell_s, steps.wait, steps.hotend_target_c, steps.bed_target_c,
+        steps.fan, steps.melted_kg,
+    )  # fmt: skip
+
+
+def _powers(
+    profile: MachineProfile, steps: Steps, result: np.ndarray
+) -> tuple[dict[Subsystem, np.ndarray], np.ndarray]:
+    """Energy by subsystem and highest total power of each step.
+
+    Friction is proportional to path speed, so its energy is proportional to path (motion_per_speed, [J/m]).
+    """
+    from twin_node import thermal_kernels as kernels
+
+    power, duration = profile.power, result[kernels.DURATION]
+    idle_spindle = profile.spindle.idle_power if profile.spindle else 0.0
+    fans_w = power.fan * steps.fan + power.hotend_fan * (result[kernels.HOTEND_C] > HOTEND_FAN_ON_C)
+    motors_w = power.motors_enabled * steps.motors
+    spindle_w = idle_spindle * np.minimum(steps.spindle, 1.0)
+    energy = {
+        Subsystem.ELECTRONICS: power.electronics * duration,
+        Subsystem.MOTION: motors_w * duration + power.motion_per_speed * steps.path_m,
+        Subsystem.FAN: fans_w * duration,
+    }
+    if profile.hotend is not None:
+        energy[Subsystem.HOTEND] = result[kernels.HOTEND_J].copy()
+    if profile.bed is not None:
+        energy[Subsystem.BED] = result[kernels.BED_J].copy()
+    if profile.spindle is not None:
+        energy[Subsystem.SPINDLE] = spindle_w * duration
+    steady = power.electronics + motors_w + power.motion_per_speed * steps.speed_m_s + fans_w + spindle_w
+    return energy, steady + result[kernels.HOTEND_PEAK_W] + result[kernels.BED_PEAK_W]
+
+
+def _unreachable(program: Program, steps: Steps, index: int) -> PredictionError:
+    bed = steps.wait[index] == WAIT_BED
+    target = (steps.bed_target_c if bed else steps.hotend_target_c)[index]
+    return PredictionError(
+        ErrorCode.CANNOT_PREDICT,
+        f"line {int(program.columns['line'][index])}: the {'bed' if bed else 'hot end'} waits for {target:.0f} degC, "
+        "which it does not reach at full power.",
+        "Lower the temperature, or correct the heater's power and loss in the machine profile.",
+    )
