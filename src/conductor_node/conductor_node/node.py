@@ -6,7 +6,6 @@ import math
 import time
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -24,7 +23,6 @@ from conductor_node.messages import job_to_msg, view_of, without_findings
 from conductor_node.states import State
 from industriverse_core.errors import ErrorCode, InputError, JobError, ProfileError
 from industriverse_core.machine import load_machine
-from industriverse_core.store import CellPaths
 from industriverse_core.telemetry import TelemetrySample
 from industriverse_msgs.action import ExecuteProgram, RunJob
 from industriverse_ros import convert, names, qos
@@ -34,6 +32,7 @@ from industriverse_ros.params import param
 MAX_UNFINISHED = 1000
 MAX_LISTED = 1000
 MAX_REMEMBERED = 32  # ended jobs kept in memory
+REPEATS = 5  # an end is said again this often, once a second, for who joins or comes back just then
 APPROVALS = ("automatic", "operator")
 
 
@@ -55,8 +54,6 @@ class ConductorNode(CellNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("conductor", **options)
-        if not self.params.cell_dir:
-            raise ProfileError(ErrorCode.BAD_PARAMETER, "conductor: parameter 'cell_dir' is empty.", "Name a folder.")
         if self.params.approval not in APPROVALS:
             seen = f"conductor: parameter 'approval' is '{self.params.approval}'."
             raise ProfileError(ErrorCode.BAD_PARAMETER, seen, f"Allowed: {', '.join(APPROVALS)}.")
@@ -66,6 +63,7 @@ class ConductorNode(CellNode):
         )
         self._jobs: dict[str, Job] = {}  # unfinished, oldest first
         self._ended: dict[str, Job] = {}  # the last few, oldest first
+        self._repeats: dict[str, int] = {}  # ended jobs whose end is still said again
         self._followers: dict[str, list[ServerGoalHandle]] = {}
         self._sample: TelemetrySample | None = None
         self._sample_received_s = -math.inf
@@ -76,7 +74,7 @@ class ConductorNode(CellNode):
 
     def setup(self) -> None:
         """Open the journal, take up what it holds, offer services."""
-        self._journal = Journal(CellPaths(Path(self.params.cell_dir)).jobs)
+        self._journal = Journal(self.cell_paths().jobs)
         self._publisher = self.create_publisher(im.JobState, names.JOB_STATE, qos.EVENT)
         machine = self._machine_id
         execute = ActionClient(self, ExecuteProgram, names.execute_program(machine))
@@ -103,10 +101,12 @@ class ConductorNode(CellNode):
         for job_id in list(self._jobs):
             self._on_event(job_id, j.Restarted())
         self._heartbeat = self.steady_timer(1.0 / self.params.heartbeat_hz, self._beat)
+        self._repeater = self.steady_timer(1.0, self._say_ends_again)
 
     def stop(self) -> None:
         """No heartbeat, no permit: what executes stops by itself."""
         self.destroy_timer(self._heartbeat)
+        self.destroy_timer(self._repeater)
 
     def close(self) -> None:
         """Release the journal."""
@@ -279,6 +279,7 @@ class ConductorNode(CellNode):
     def _keep(self, job: Job) -> None:
         if job.ended:
             self._jobs.pop(job.job_id, None)
+            self._repeats.setdefault(job.job_id, REPEATS)
             self._ended[job.job_id] = job
             while len(self._ended) > MAX_REMEMBERED:
                 oldest = next(iter(self._ended))
@@ -299,6 +300,14 @@ class ConductorNode(CellNode):
 
     def _publish(self, job: Job) -> None:
         self._publisher.publish(self._message(job))
+
+    def _say_ends_again(self) -> None:
+        for job_id, left in list(self._repeats.items()):
+            if left and job_id in self._ended:
+                self._publish(self._ended[job_id])
+                self._repeats[job_id] = left - 1
+            elif job_id not in self._ended:
+                del self._repeats[job_id]
 
     def _tell(self, before: Job, job: Job) -> None:
         """Publish a change; progress alone goes out with the heartbeat."""

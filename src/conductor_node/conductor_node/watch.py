@@ -138,13 +138,15 @@ def _started(job: Job, view: MachineView, now_s: float, policy: Policy) -> Readi
 def _lost(job: Job, view: MachineView, now_s: float, policy: Policy) -> Reading | None:
     """The execution is over, whatever the machine may still say."""
     ending = job.live.ending
-    if ending is not None and now_s >= ending.deadline_s:
+    restarted = view.incarnation != job.live.machine_incarnation
+    silent = view.age_s > policy.silence_limit_s
+    if ending is not None and (now_s >= ending.deadline_s or restarted or silent):
         return stopped(job, ending.code, ending.cause)
-    if view.incarnation != job.live.machine_incarnation:
+    if restarted:
         return stopped(job, ErrorCode.PROCESS_RESTARTED, "the machine node restarted")
-    if view.age_s > policy.silence_limit_s:
+    if silent:
         cause = f"the machine node has been silent for more than {policy.silence_limit_s:.0f} s"
-        return stopped(job, ErrorCode.NO_REPLY, cause)
+        return stopped(job, ErrorCode.SOURCE_STALE, cause)
     if now_s - job.live.idle_since_s > policy.orphan_limit_s and job.state is not State.PERMITTED:
         cause = f"the machine has been idle for {policy.orphan_limit_s:.0f} s and has given no result"
         return stopped(job, ErrorCode.SERVICE_UNAVAILABLE, cause)
