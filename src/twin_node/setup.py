@@ -17,5 +17,6 @@ setup(
         "console_scripts": [
             "twin_node = twin_node.node:main",
         ],
+        "industriverse.warmup": ["twin_node = twin_node.warmup:warm_up"],
     },
 )

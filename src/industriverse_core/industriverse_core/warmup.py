@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
+GROUP = "industriverse.warmup"
+
 
 def warm_gcode() -> None:
     """The tokeniser and the interpreter of G-code."""
@@ -10,9 +14,26 @@ def warm_gcode() -> None:
     read_gcode(b"G28\nM104 S200\nG1 X1 Y1 E1 F600\nG2 X2 Y0 I1 J0\nN1 G3 X1 Y1 R1*6\n", "warm-up", "marlin")
 
 
+def warm_motion() -> None:
+    """The motion planner, for each kind of machine."""
+    from industriverse_core.machine import load_machine, machine_names
+    from industriverse_core.motion import plan_motion, position_at
+    from industriverse_core.program import Op, build_program
+
+    line = {"op": Op.STRAIGHT_TRAVERSE, "x_m": 0.01, "feed_m_s": 0.05}
+    arc = {"op": Op.ARC_FEED, "x_m": 0.03, "feed_m_s": 0.05, "center_1_m": 0.02, "turns": 1}
+    program = build_program([line, arc])
+    for name in machine_names():
+        plan = plan_motion(program, load_machine(name))
+        position_at(plan, program, plan.total_s)
+
+
 def main() -> None:
-    """Run every warm-up."""
+    """Run every warm-up, and those of the packages that name one in the entry point group below."""
     warm_gcode()
+    warm_motion()
+    for entry in entry_points(group=GROUP):
+        entry.load()()
 
 
 if __name__ == "__main__":

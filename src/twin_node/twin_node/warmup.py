@@ -1,0 +1,20 @@
+"""Compile and cache the twin's numeric loops; called at build time and before the node's first sample."""
+
+from __future__ import annotations
+
+from industriverse_core.machine import load_machine
+from industriverse_core.material import load_material
+from industriverse_core.program import Heater, Op, build_program
+from twin_node.oracle import predict
+
+
+def warm_up() -> None:
+    """Predict one tiny job."""
+    program = build_program(
+        [
+            {"op": Op.WAIT_HEATER, "target": Heater.BED, "value": 60.0},
+            {"op": Op.STRAIGHT_FEED, "x_m": 0.01, "feed_m_s": 0.05, "extrude_m3": 1e-9},
+            {"op": Op.ARC_FEED, "x_m": 0.03, "feed_m_s": 0.05, "center_1_m": 0.02, "turns": 1},
+        ]
+    )
+    predict(program, load_machine("prusa_mk3s"), load_material("PLA"))
