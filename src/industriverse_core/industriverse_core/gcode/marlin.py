@@ -9,6 +9,7 @@ from industriverse_core.gcode.session import (
     RefusedError,
     Session,
     Words,
+    end_program,
     malformed,
     not_negative,
     required,
@@ -17,11 +18,12 @@ from industriverse_core.gcode.session import (
     set_position,
     set_relative,
     set_units,
+    set_work_offset,
     spindle,
     unsupported,
     whole,
 )
-from industriverse_core.program import Heater, Limit, Op
+from industriverse_core.program import Heater, Limit, Op, Plane
 
 Handler = Callable[[Session, Words], None]
 
@@ -30,8 +32,9 @@ LEGACY_K = 10.0  # Prusa firmware takes M900 K from here on as the old unit, whi
 
 # Codes that change neither motion nor heat: display, reports, sounds, checks of the printer's model.
 IGNORED = frozenset(
-    "M17 M31 M73 M74 M75 M76 M77 M78 M105 M110 M113 M114 M115 M117 M118 M119 M150 M155 M300 M486 M555 M569 M593 "
-    "M862.1 M862.2 M862.3 M862.4 M862.5 M862.6 M862.7".split()
+    [f"M{code}" for code in (17, 31, *range(73, 79), 105, 110, 113, 114, 115, 117, 118, 119, 150, 155, 300)]
+    + [f"M{code}" for code in (486, 555, 569, 593)]
+    + [f"M862.{check}" for check in range(1, 8)]
 )
 # Codes that change the controller's stored settings, calibration or safety, or that end its normal work.
 FORBIDDEN = {
@@ -137,12 +140,6 @@ def _motors_off(session: Session, words: Words) -> None:
     session.emit(Op.MOTORS_OFF, target=motors or 15)
 
 
-def _work_offset(session: Session, name: str) -> None:
-    if session.work_offset not in ("", name):
-        raise unsupported(f"a second work offset ({session.work_offset} before): its origin is not known")
-    session.work_offset = name
-
-
 def _heater(heater: Heater, wait: bool) -> Handler:
     def handler(session: Session, words: Words) -> None:
         if heater is Heater.HOTEND and whole(words, "T") != 0:
@@ -240,9 +237,12 @@ def _volumetric(session: Session, words: Words) -> None:
         raise unsupported("volumetric extrusion")
 
 
-def _end(session: Session, words: Words) -> None:
-    session.emit(Op.PROGRAM_END)
-    session.ended = True
+def _motion(mode: int) -> Handler:
+    return lambda session, words: session.move(mode, words)
+
+
+def _work_offset(name: str) -> Handler:
+    return lambda session, words: set_work_offset(session, name)
 
 
 def _relative_filament(session: Session, relative: bool) -> None:
@@ -250,17 +250,17 @@ def _relative_filament(session: Session, relative: bool) -> None:
 
 
 CODES: dict[str, Handler] = {
-    **{f"G{mode}": (lambda s, w, mode=mode: s.move(mode, w)) for mode in range(4)},
+    **{f"G{mode}": _motion(mode) for mode in range(4)},
     "G4": _dwell,
-    "G17": lambda s, w: set_plane(s, 0),
-    "G18": lambda s, w: set_plane(s, 1),
-    "G19": lambda s, w: set_plane(s, 2),
+    "G17": lambda s, w: set_plane(s, Plane.XY),
+    "G18": lambda s, w: set_plane(s, Plane.ZX),
+    "G19": lambda s, w: set_plane(s, Plane.YZ),
     "G20": lambda s, w: set_units(s, 25.4),
     "G21": lambda s, w: set_units(s, 1.0),
     "G28": _home,
     "G29": lambda s, w: s.emit(Op.LEVEL_BED),
     "G53": _machine_coordinates,
-    **{f"G{code}": (lambda s, w, name=f"G{code}": _work_offset(s, name)) for code in range(54, 60)},
+    **{f"G{code}": _work_offset(f"G{code}") for code in range(54, 60)},
     "G80": lambda s, w: s.emit(Op.LEVEL_BED),
     "G90": lambda s, w: set_relative(s, False),
     "G91": lambda s, w: set_relative(s, True),
@@ -270,7 +270,7 @@ CODES: dict[str, Handler] = {
     "G94": lambda s, w: None,
     "M0": lambda s, w: s.emit(Op.PROGRAM_STOP),
     "M1": lambda s, w: s.emit(Op.OPTIONAL_PROGRAM_STOP),
-    "M2": _end,
+    "M2": lambda s, w: end_program(s),
     "M3": lambda s, w: spindle(s, Op.START_SPINDLE_CLOCKWISE, w),
     "M4": lambda s, w: spindle(s, Op.START_SPINDLE_COUNTERCLOCKWISE, w),
     "M5": lambda s, w: spindle(s, Op.STOP_SPINDLE_TURNING, w),
@@ -278,7 +278,7 @@ CODES: dict[str, Handler] = {
     "M8": lambda s, w: s.emit(Op.FLOOD_ON),
     "M9": lambda s, w: s.emit(Op.COOLANT_OFF),
     "M18": _motors_off,
-    "M30": _end,
+    "M30": lambda s, w: end_program(s),
     "M82": lambda s, w: _relative_filament(s, False),
     "M83": lambda s, w: _relative_filament(s, True),
     "M84": _motors_off,

@@ -11,9 +11,9 @@ from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.gcode import interpreter as it
 from industriverse_core.gcode import marlin, rs274, tokens
 from industriverse_core.gcode.metadata import detect_dialect, read_metadata
-from industriverse_core.gcode.session import RefusedError, Session, Words, malformed, unsupported
+from industriverse_core.gcode.session import TEXT_LENGTH, RefusedError, Session, Words, malformed, unsupported
 from industriverse_core.gcode.tokens import Array, Tokens
-from industriverse_core.program import COLUMNS, Metadata, Op, Program, normalise
+from industriverse_core.program import COLUMNS, Program, normalise
 from industriverse_core.units import MM, MM_PER_MIN, filament_area_m2
 
 CHUNK_BYTES = 4 << 20
@@ -69,10 +69,9 @@ def _refuse_non_text(data: bytes, name: str) -> None:
             f"{name}: is binary G-code (.bgcode), which is not read.",
             "Switch off binary G-code in the slicer's printer settings and export again.",
         )
-    raw = np.frombuffer(data, np.uint8)
-    counts = np.bincount(raw, minlength=256) if len(raw) else np.zeros(256, np.int64)
-    control = int(counts[:32].sum() - counts[[9, 10, 11, 12, 13]].sum() + counts[127])
-    if counts[0] or control > MAX_CONTROL_SHARE * len(raw) or counts[128:].sum() > MAX_NON_ASCII_SHARE * len(raw):
+    counts = tokens.count_bytes(np.frombuffer(data, np.uint8))
+    control = counts[:9].sum() + counts[14:32].sum() + counts[127]
+    if counts[0] or control > MAX_CONTROL_SHARE * len(data) or counts[128:].sum() > MAX_NON_ASCII_SHARE * len(data):
         raise InputError(
             ErrorCode.NOT_A_PROGRAM,
             f"{name}: is not a text file (it begins with {data[:16]!r}).",
@@ -119,8 +118,8 @@ def _interpret(session: Session, body: bytes, words: Tokens, first_line: int) ->
         )
         if line < len(words):
             session.line = first_line + line
-            raw = body[words.line_start[line] : words.line_start[line] + 4 * 80].partition(b"\n")[0]
-            session.text = raw.decode("utf-8", errors="replace").strip()
+            at = int(words.line_start[line])
+            session.raw = body[at : min(at + 4 * TEXT_LENGTH, int(words.line_start[line + 1]))]
             _other_line(session, words, line)
             line += 1
 

@@ -5,7 +5,6 @@ Order of execution and modal groups: NIST IR 6556 (RS274/NGC), tables 4 and 8.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from industriverse_core.gcode import interpreter as it
@@ -13,6 +12,7 @@ from industriverse_core.gcode.session import (
     RefusedError,
     Session,
     Words,
+    end_program,
     malformed,
     not_negative,
     required,
@@ -21,11 +21,12 @@ from industriverse_core.gcode.session import (
     set_position,
     set_relative,
     set_units,
+    set_work_offset,
     spindle,
     unsupported,
     whole,
 )
-from industriverse_core.program import Op
+from industriverse_core.program import Op, Plane
 
 Handler = Callable[[Session, Words], None]
 MOTIONS = ("G0", "G1", "G2", "G3", "G80")
@@ -151,19 +152,12 @@ def _change_tool(session: Session, words: Words) -> None:
     session.emit(Op.CHANGE_TOOL, target=session.tool)
 
 
-def _work_offset(session: Session, name: str) -> None:
-    if session.work_offset not in ("", name):
-        raise unsupported(f"a second work offset ({session.work_offset} before): its origin is not known")
-    session.work_offset = name
+def _work_offset(name: str) -> Handler:
+    return lambda session, words: set_work_offset(session, name)
 
 
 def _clear_offsets(session: Session, words: Words) -> None:
     session.state[it.OFFSET : it.OFFSET + 3] = 0.0
-
-
-def _end(session: Session, words: Words) -> None:
-    session.emit(Op.PROGRAM_END)
-    session.ended = True
 
 
 def _nothing(session: Session, words: Words) -> None:
@@ -171,10 +165,7 @@ def _nothing(session: Session, words: Words) -> None:
 
 
 def _dwell(session: Session, words: Words) -> None:
-    seconds = not_negative(words, "P")
-    if math.isnan(seconds):
-        raise malformed("P with seconds is needed")
-    session.emit(Op.DWELL, value=seconds)
+    session.emit(Op.DWELL, value=not_negative(words, "P"))
 
 
 # In the order of execution; 'S' and 'T' stand for the words of that letter.
@@ -190,12 +181,12 @@ BEFORE_MOTION: dict[str, Handler] = {
     "M8": lambda s, w: s.emit(Op.FLOOD_ON),
     "M9": lambda s, w: s.emit(Op.COOLANT_OFF),
     "G4": _dwell,
-    "G17": lambda s, w: set_plane(s, 0),
-    "G18": lambda s, w: set_plane(s, 1),
-    "G19": lambda s, w: set_plane(s, 2),
+    "G17": lambda s, w: set_plane(s, Plane.XY),
+    "G18": lambda s, w: set_plane(s, Plane.ZX),
+    "G19": lambda s, w: set_plane(s, Plane.YZ),
     "G20": lambda s, w: set_units(s, 25.4),
     "G21": lambda s, w: set_units(s, 1.0),
-    **{f"G{code}": (lambda s, w, name=f"G{code}": _work_offset(s, name)) for code in range(54, 60)},
+    **{f"G{code}": _work_offset(f"G{code}") for code in range(54, 60)},
     "G90": lambda s, w: set_relative(s, False),
     "G91": lambda s, w: set_relative(s, True),
     "G90.1": lambda s, w: set_centre_absolute(s, True),
@@ -205,8 +196,8 @@ BEFORE_MOTION: dict[str, Handler] = {
 AFTER_MOTION: dict[str, Handler] = {
     "M0": lambda s, w: s.emit(Op.PROGRAM_STOP),
     "M1": lambda s, w: s.emit(Op.OPTIONAL_PROGRAM_STOP),
-    "M2": _end,
-    "M30": _end,
+    "M2": lambda s, w: end_program(s),
+    "M30": lambda s, w: end_program(s),
 }
 GROUPS: dict[str, str] = {
     **dict.fromkeys(MOTIONS, "motion"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from industriverse_core.gcode import interpreter as it
-from industriverse_core.program import Heater, Op, SourceNote
+from industriverse_core.program import Heater, Op, Plane, SourceNote
 
 NOTES_OF_A_KIND = 1000  # further ones are counted, not kept; the instruction stays UNKNOWN
 TEXT_LENGTH = 80
@@ -46,7 +46,7 @@ class Session:
     count: int = 0
     earlier: int = 0  # rows that were taken away by take_rows
     line: int = 0
-    text: str = ""
+    raw: bytes = b""  # the present line's bytes, or their beginning
     skipped: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros(10_000, np.bool_))
     notes: list[SourceNote] = field(default_factory=list)
     noted: Counter[str] = field(default_factory=Counter)
@@ -84,10 +84,8 @@ class Session:
     def emit(self, op: Op, target: int = 0, value: float = 0.0) -> None:
         """Append an instruction that moves nothing, at the present position."""
         self.reserve(1)
-        row = self.rows[self.count]
-        row[:] = 0.0
-        row[it.OP], row[it.LINE], row[it.TARGET], row[it.VALUE] = op, self.line, target, value
-        row[it.ROW_X : it.ROW_Z + 1] = self.state[it.POSITION : it.POSITION + 3]
+        x, y, z = self.state[it.POSITION : it.POSITION + 3].tolist()
+        self.rows[self.count] = (op, self.line, x, y, z, 0.0, 0.0, 0.0, 0.0, 0.0, target, value)
         self.count += 1
 
     def refuse(self, kind: str, reason: str) -> None:
@@ -105,7 +103,8 @@ class Session:
         """Keep a note about the present line, unless there are many of its kind."""
         self.noted[kind] += 1
         if self.noted[kind] <= NOTES_OF_A_KIND:
-            self.notes.append(SourceNote(kind, self.line, self.text[:TEXT_LENGTH], reason, instruction))
+            text = self.raw.decode("utf-8", errors="replace").strip()[:TEXT_LENGTH]
+            self.notes.append(SourceNote(kind, self.line, text, reason, instruction))
 
     def move(self, mode: int, words: Words) -> None:
         """Carry out a G0-G3 with these words. Raises RefusedError."""
@@ -170,9 +169,23 @@ def set_centre_absolute(session: Session, absolute: bool) -> None:
     session.state[it.CENTRE_ABSOLUTE] = float(absolute)
 
 
-def set_plane(session: Session, plane: int) -> None:
+def set_plane(session: Session, plane: Plane) -> None:
     """G17, G18, G19."""
     session.state[it.PLANE] = plane
+
+
+def set_work_offset(session: Session, name: str) -> None:
+    """G54 to G59: the first one named is the program's own origin. Raises RefusedError for a second."""
+    if session.work_offset not in ("", name):
+        raise unsupported(f"a second work offset ({session.work_offset} before): its origin is not known")
+    session.work_offset = name
+
+
+def end_program(session: Session) -> None:
+    """M2, M30: what follows is not part of the program."""
+    session.emit(Op.PROGRAM_END)
+    session.ended = True
+    session.ignore("end", "lines after the program's end do not belong to it")
 
 
 def set_position(session: Session, words: Words) -> None:

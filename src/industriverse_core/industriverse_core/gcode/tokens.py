@@ -71,6 +71,15 @@ def tokenise(data: Array, start: int, stop: int) -> Tokens:
 
 
 @compiled
+def count_bytes(data: Array) -> Array:
+    """How often each byte value occurs, shape (256,)."""
+    counts = np.zeros(256, np.int64)
+    for byte in data:
+        counts[byte] += 1
+    return counts
+
+
+@compiled
 def _count(data: Array, start: int, stop: int) -> tuple[int, int]:
     """Number of lines, and an upper bound for the number of words."""
     lines = 0
@@ -113,10 +122,8 @@ def _number(data: Array, at: int, stop: int) -> tuple[float, int, int]:
         at += 1
     if digits == 0:
         return np.nan, at, BAD_NUMBER
-    if exponent >= -22 and exponent <= 0:
-        value = mantissa / _POWERS[-exponent]
-    else:
-        value = mantissa * 10.0**exponent
+    exact = -22 <= exponent <= 0  # the power of ten is exact, so the quotient is correctly rounded
+    value = mantissa / _POWERS[-exponent] if exact else mantissa * 10.0**exponent
     if not value <= LARGEST_NUMBER:
         return np.nan, at, TOO_LARGE
     return (-value if negative else value), at, OK

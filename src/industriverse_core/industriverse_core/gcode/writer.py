@@ -45,6 +45,7 @@ _FIXED = {
     Op.STOP_SPINDLE_TURNING: "M5",
 }
 _SPINDLE = {Op.START_SPINDLE_CLOCKWISE: "M3", Op.START_SPINDLE_COUNTERCLOCKWISE: "M4"}
+_OPS = frozenset(Op)
 _MARLIN_ONLY = frozenset(
     (Op.HOME, Op.LEVEL_BED, Op.SET_HEATER, Op.WAIT_HEATER, Op.SET_FAN, Op.MOTORS_OFF, Op.SET_LIMIT)
 ) | {Op.SET_PRESSURE_ADVANCE}
@@ -53,21 +54,16 @@ _MARLIN_ONLY = frozenset(
 def write_gcode(program: Program) -> bytes:
     """The program as a G-code file of its dialect; reading it gives a program with the same digest.
 
-    Lines that the reader did not understand are written as they were. Raises InputError(NOT_A_PROGRAM) for what
-    the dialect cannot say.
+    Raises InputError(NOT_A_PROGRAM) for UNKNOWN instructions, which must not gain a meaning by being written, and
+    for what the dialect cannot say.
     """
     dialect = program.metadata.dialect
     lines = [f"; dialect = {dialect}"]
     if dialect == "marlin":
         lines.append(f"; filament_diameter = {program.metadata.filament_diameter_m / MM:.10g}")
     lines += HEADER[dialect]
-    refused = {note.instruction: note.text for note in program.notes if note.instruction >= 0}
     for index, op in enumerate(program.columns["op"].tolist()):
-        if op == Op.UNKNOWN:
-            if index not in refused:
-                raise _unwritable(program, index, "the text of this line was not kept")
-            lines.append(refused[index])
-        elif op == Op.PROGRAM_END:
+        if op == Op.PROGRAM_END:
             lines.append("M2")
         elif op == Op.ARC_FEED and dialect == "marlin" and program.columns["target"][index] != Plane.XY:
             plane = Plane(int(program.columns["target"][index]))
@@ -145,7 +141,7 @@ def _straight(program: Program, index: int, dialect: str, rapid_m_s: float) -> s
     if e_m3 == 0.0 and all(math.isnan(value) for value in named):
         named[0] = new[0]  # a move to where the tool is already
     area_m2 = filament_area_m2(program.metadata.filament_diameter_m)
-    return write_move(*named, feed_m_s, e_m3, area_m2, rapid)
+    return write_move(named[0], named[1], named[2], feed_m_s, e_m3, area_m2, rapid)
 
 
 def _arc(program: Program, index: int) -> str:
@@ -193,7 +189,9 @@ def _other(program: Program, index: int, dialect: str) -> str | None:
         text = _additive(Op(op), target, value)
         if text is not None:
             return text
-    name = Op(op).name if op in set(Op) else str(op)
+    if op == Op.UNKNOWN:
+        raise _unwritable(program, index, "the reader did not understand it")
+    name = Op(op).name if op in _OPS else str(op)
     raise _unwritable(program, index, f"{name} with target {target} cannot be said in the dialect {dialect}")
 
 
@@ -232,7 +230,7 @@ def _unwritable(program: Program, index: int, reason: str) -> InputError:
     line = int(program.columns["line"][index])
     return InputError(
         ErrorCode.NOT_A_PROGRAM,
-        f"{program.metadata.name or 'program'}: line {line}, instruction {index}: cannot be written as G-code ({reason}).",
+        f"{program.metadata.name or 'program'}, line {line}, instruction {index}: cannot be said in G-code ({reason}).",
         "Mend the source program.",
     )
 
