@@ -34,6 +34,7 @@ AXIS_LETTERS = frozenset("XYZ")
 OTHER_AXES = frozenset("ABCUVW")
 
 FORBIDDEN = {"M43": "debugs pins", "M112": "is an emergency stop", "M999": "restarts after a stop"}
+OWN_WORDS = {"G4": "P", "G64": "PQR"}  # words that belong to a code other than the motion
 UNSUPPORTED = {
     "G7": "lathe diameter mode",
     "G8": "lathe radius mode",
@@ -82,7 +83,7 @@ def execute(session: Session, names: list[str], words: Words) -> None:
             session.selected_tool = whole(words, "T")
         elif name == "S" and "S" in words and not wanted & {"M3", "M4", "M5"}:
             _speed(session, words)
-    used = set("STP" if "G4" in wanted else "ST")
+    used = {"S", "T"}.union(*(letters for name, letters in OWN_WORDS.items() if name in wanted))
     rest = {letter: value for letter, value in words.items() if letter not in used}
     if "G92" in wanted:
         set_position(session, rest)
