@@ -1,0 +1,266 @@
+"""The shadow twin: what the machine should show now, against what it reports, at every telemetry sample.
+
+The twin has a thermal state of its own, stepped from one telemetry stamp to the next with the same heater
+model as the oracle. It starts from measured temperatures and is not corrected by them afterwards, so that a
+heater that heats too slowly shows. While a job runs its targets come from the program, at the instruction that
+telemetry reports; without one, from the controller.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from industriverse_core.machine import Heater as HeaterProfile
+from industriverse_core.machine import MachineProfile
+from industriverse_core.material import Material
+from industriverse_core.motion import position_at
+from industriverse_core.program import Heater
+from industriverse_core.telemetry import MachineState, Quantity, ResidualChannel, TelemetrySample, Vector
+from twin_node.timeline import HOTEND_FAN_ON_C, Timeline, heater_vector, machine_vector
+
+LONGEST_STEP_S = 60.0  # after a longer silence the twin starts again from measured temperatures
+SENSOR_SD_C = 1.0  # thermistor and its reporting, and the ripple of a real controller
+LATE_SHARE = 0.3  # a real ramp may end later than the model's by this share of its length
+SHORTEST_SETTLING_S = 10.0
+POSITION_SD_M = 2e-4  # rounding of reported positions and of long moves that are split
+ALIGNMENT_SD_S = 0.1  # between the reported instruction and the moment of the sample
+POWER_SMOOTHING_S = 10.0  # meter and model are compared over this time: the heaters' duty is coarse
+METER_SD_W = 2.0
+RIPPLE_SHARE = 0.1  # of a working heater's rated power: its duty beside the ideal controller's
+
+
+@dataclass(slots=True)
+class ThermalTwin:
+    """One heater of the twin: its temperature and the standard deviation claimed for it."""
+
+    profile: HeaterProfile
+    temperature_c: float
+    ramp_from_c: float = math.nan
+    ramp_s: float = 0.0
+    spread_c: float = 0.0
+    vector: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.vector = heater_vector(self.profile)
+        self.ramp_from_c = self.temperature_c
+
+    def step(self, ambient_c: float, target_c: float, fan: float, flow_w: float, dt: float) -> float:
+        """Advance by `dt` seconds; returns the mean electric power [W]."""
+        from twin_node import thermal_kernels as kernels
+
+        before = self.temperature_c
+        self.temperature_c, electric_j, _, _ = kernels.advance(
+            self.vector, ambient_c, before, target_c, fan, flow_w, dt
+        )
+        self._widen(target_c if target_c > ambient_c else -math.inf, dt)
+        return float(electric_j / dt)
+
+    def _widen(self, target_c: float, dt: float) -> None:
+        """On a ramp the uncertain power, capacity and loss show in proportion to the way made; at the target
+        both twin and machine are held there, and the difference dies out with the machine's delay."""
+        if self.temperature_c != target_c:
+            self.ramp_s += dt
+            way = abs(self.temperature_c - self.ramp_from_c)
+            self.spread_c = max(self.spread_c, math.sqrt(2.0) * self.profile.uncertainty * way)
+            return
+        settling = max(SHORTEST_SETTLING_S, LATE_SHARE * self.ramp_s)
+        self.spread_c *= math.exp(-dt / settling)
+        if self.spread_c < 0.1 * SENSOR_SD_C:
+            self.ramp_from_c, self.ramp_s = self.temperature_c, 0.0
+
+    @property
+    def sigma_c(self) -> float:
+        """Standard deviation of measured - expected temperature [degC]."""
+        return math.hypot(SENSOR_SD_C, self.spread_c)
+
+
+@dataclass(slots=True)
+class _Smooth:
+    """First-order low pass over irregular samples; both sides of a comparison use one."""
+
+    value: float = math.nan
+
+    def update(self, value: float, dt: float) -> float:
+        if math.isnan(self.value):
+            self.value = value
+        elif not math.isnan(value):
+            self.value += (value - self.value) * (1.0 - math.exp(-dt / POWER_SMOOTHING_S))
+        return self.value
+
+
+class Shadow:
+    """Lockstep comparison of one machine, with or without a job.
+
+    Samples that repeat or go back in time are compared against the present state without stepping it.
+    Missing values give NaN channels; nothing here raises for what a machine may report.
+    """
+
+    def __init__(self, profile: MachineProfile) -> None:
+        self._profile = profile
+        self._timeline: Timeline | None = None
+        self._machine = machine_vector(profile, None)
+        self._heaters: dict[Heater, ThermalTwin] = {}
+        self._last: TelemetrySample | None = None
+        self._clock_s = 0.0  # the job's motion clock
+        self._period_s = 0.05
+        self._expected_w, self._measured_w = _Smooth(), _Smooth()
+
+    def begin(self, timeline: Timeline | None, material: Material | None) -> None:
+        """Follow a job (None = no job). The next sample's measured temperatures start the twin's state."""
+        self._timeline = timeline
+        self._machine = machine_vector(self._profile, material)
+        self._heaters = {}
+        self._clock_s = 0.0
+        self._expected_w, self._measured_w = _Smooth(), _Smooth()
+
+    def end(self) -> None:
+        """The job has ended: go on from the present state, with the controller's own targets."""
+        self._timeline = None
+
+    def observe(self, sample: TelemetrySample) -> tuple[ResidualChannel, ...]:
+        """Step the twin to the sample's stamp and compare. Always four channels, in the order of Quantity."""
+        last = self._last
+        dt = sample.stamp_s - last.stamp_s if last is not None else 0.0
+        if dt > LONGEST_STEP_S:
+            self._heaters = {}
+        self._adopt(sample)
+        heater_w = dict.fromkeys(self._heaters, math.nan)
+        if 0.0 < dt <= LONGEST_STEP_S:
+            self._period_s += 0.1 * (dt - self._period_s)
+            flow_w = self._advance_clock(sample, dt)
+            for heater, twin in self._heaters.items():
+                flow = flow_w if heater is Heater.HOTEND else 0.0
+                heater_w[heater] = twin.step(
+                    self._profile.ambient, self._target_c(heater, sample), _share(sample.fan), flow, dt
+                )
+        channels = (
+            self._temperature(Quantity.HOTEND_TEMPERATURE, Heater.HOTEND, sample),
+            self._temperature(Quantity.BED_TEMPERATURE, Heater.BED, sample),
+            self._position(sample, last),
+            self._power(sample, heater_w, dt),
+        )
+        if last is None or dt > 0.0:
+            self._last = sample
+        return channels
+
+    # --- state ---
+
+    def _adopt(self, sample: TelemetrySample) -> None:
+        """Start each heater that the twin does not follow yet from its measured temperature."""
+        for heater, profile in ((Heater.HOTEND, self._profile.hotend), (Heater.BED, self._profile.bed)):
+            reading = sample.reading(heater)
+            if profile is None or heater in self._heaters or reading is None:
+                continue
+            if math.isfinite(reading.temperature_c):
+                self._heaters[heater] = ThermalTwin(profile, reading.temperature_c)
+
+    def _instruction(self, sample: TelemetrySample) -> int:
+        """The reported instruction, within the program."""
+        count = len(self._timeline.steps) if self._timeline else 0
+        return min(max(sample.instruction, 0), count - 1)
+
+    def _target_c(self, heater: Heater, sample: TelemetrySample) -> float:
+        """Program's target while a job runs, else the controller's; heaters are off in a fault or a latch."""
+        if sample.state in (MachineState.LATCHED, MachineState.FAULT) or self._timeline is None:
+            reading = sample.reading(heater)
+            return reading.target_c if reading is not None and math.isfinite(reading.target_c) else 0.0
+        if not len(self._timeline.steps):
+            return 0.0
+        steps, index = self._timeline.steps, self._instruction(sample)
+        return float((steps.hotend_target_c if heater is Heater.HOTEND else steps.bed_target_c)[index])
+
+    def _advance_clock(self, sample: TelemetrySample, dt: float) -> float:
+        """Bring the motion clock to the sample; returns the enthalpy flow through the nozzle [W] meanwhile.
+
+        The reported instruction bounds the clock; the reported progress places it between the bounds when it
+        lies there, else physics time does.
+        """
+        timeline = self._timeline
+        if timeline is None or not len(timeline.steps):
+            return 0.0
+        plan, index = timeline.plan, self._instruction(sample)
+        before = self._clock_s
+        high = float(plan.end_s[index])
+        low = high - float(plan.duration_s[index])
+        here = before + dt if sample.state is MachineState.EXECUTING else before
+        reported = _share(sample.progress) * plan.total_s
+        self._clock_s = reported if low < reported < high else min(max(here, low), high)
+        first = int(np.searchsorted(plan.end_s, before, side="right"))
+        if not first < index:
+            first = index
+        work_j = float(timeline.work_j[first : index + 1].sum())
+        moving_s = max(dt, float(timeline.duration_s[first : index + 1].sum()))
+        return work_j / moving_s if sample.state is MachineState.EXECUTING else 0.0
+
+    # --- channels ---
+
+    def _temperature(self, quantity: Quantity, heater: Heater, sample: TelemetrySample) -> ResidualChannel:
+        reading, twin = sample.reading(heater), self._heaters.get(heater)
+        measured = reading.temperature_c if reading is not None else math.nan
+        if twin is None:
+            return ResidualChannel(quantity, math.nan, measured, math.nan)
+        return ResidualChannel(quantity, twin.temperature_c, measured, twin.sigma_c)
+
+    def _position(self, sample: TelemetrySample, last: TelemetrySample | None) -> ResidualChannel:
+        """Distance between planned and measured tool; expected 0. Unmeasured without a job."""
+        timeline, measured = self._timeline, _measured_position(sample, last)
+        if timeline is None or not len(timeline.steps) or measured is None:
+            return ResidualChannel(Quantity.POSITION, 0.0, math.nan, POSITION_SD_M)
+        if timeline.steps.homing_s[self._instruction(sample)] > 0.0:  # where it homes, it may be anywhere
+            return ResidualChannel(Quantity.POSITION, 0.0, math.nan, POSITION_SD_M)
+        state = position_at(timeline.plan, timeline.program, self._clock_s)
+        speed = max(state.speed_m_s, float(timeline.steps.speed_m_s[state.instruction]))
+        sigma = math.hypot(POSITION_SD_M, speed * math.hypot(ALIGNMENT_SD_S, self._period_s))
+        return ResidualChannel(Quantity.POSITION, 0.0, math.dist(state.position_m, measured), sigma)
+
+    def _power(self, sample: TelemetrySample, heater_w: dict[Heater, float], dt: float) -> ResidualChannel:
+        """Watts over the last POWER_SMOOTHING_S seconds."""
+        power, heaters = self._profile.power, sum(heater_w.values())
+        rest = power.electronics + power.fan * _share(sample.fan)
+        hotend = self._heaters.get(Heater.HOTEND)
+        if hotend is not None and hotend.temperature_c > HOTEND_FAN_ON_C:
+            rest += power.hotend_fan
+        working = 0.0
+        for heater, twin in self._heaters.items():
+            working += twin.profile.power if heater_w[heater] > 0.0 else 0.0
+        if self._timeline is not None and len(self._timeline.steps):
+            rest += self._job_watts(sample)
+        if dt > 0.0:
+            self._expected_w.update(rest + heaters, dt)
+            self._measured_w.update(sample.power_w if math.isfinite(sample.power_w) else math.nan, dt)
+        shares = [twin.profile.uncertainty for twin in self._heaters.values()]
+        heater_sd = max(shares, default=0.0) * (0.0 if math.isnan(heaters) else heaters)
+        sigma = math.hypot(METER_SD_W, heater_sd, power.uncertainty * rest, RIPPLE_SHARE * working)
+        measured = self._measured_w.value if math.isfinite(sample.power_w) else math.nan
+        return ResidualChannel(Quantity.POWER, self._expected_w.value, measured, sigma)
+
+    def _job_watts(self, sample: TelemetrySample) -> float:
+        """Motors, friction and spindle at the reported instruction [W]."""
+        timeline, index = self._timeline, self._instruction(sample)
+        assert timeline is not None
+        steps, power = timeline.steps, self._profile.power
+        watts = power.motors_enabled * float(steps.motors[index])
+        if self._profile.spindle is not None:
+            watts += self._profile.spindle.idle_power * float(steps.spindle[index])
+        duration = float(timeline.duration_s[index])
+        if sample.state is MachineState.EXECUTING and duration > 0.0:
+            watts += power.motion_per_speed * float(steps.path_m[index]) / duration
+        return watts
+
+
+def _share(value: float) -> float:
+    """A number within 0..1; NaN counts as 0."""
+    return min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0
+
+
+def _measured_position(sample: TelemetrySample, last: TelemetrySample | None) -> Vector | None:
+    """The controller's own report where it is new, else the driver's estimate; None when neither is known."""
+    reported = sample.reported_position_m
+    if last is not None and reported != last.reported_position_m and all(map(math.isfinite, reported)):
+        return reported
+    if all(map(math.isfinite, sample.position_m)):
+        return sample.position_m
+    return None
