@@ -1,0 +1,78 @@
+"""The `industriverse` command: assembles the commands and turns every refusal into one line and an exit status.
+
+Exit status: 0 accepted or done, 1 the cell could not do it, 2 bad input or usage, 3 refused by a gate.
+Start-up stays quick because every command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from industriverse_cli import catalogue, programs, showing
+from industriverse_cli.cell import commands as cell
+from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
+from industriverse_core.errors import CoreError, ErrorCode, InputError
+
+EXIT_INTERRUPTED = 130
+USAGE_PROBLEM = typer.BadParameter.__mro__[1]  # click's UsageError, wherever this typer keeps its click
+
+app = typer.Typer(
+    name="industriverse",
+    help="Check, predict and price machine programs; submit them to a running cell, stop it, clear it.\n\n"
+    "Exit status: 0 accepted or done, 1 the cell could not do it, 2 bad input or usage, 3 refused by a gate.",
+    epilog="Example: industriverse check part.gcode --machine prusa_mk3s",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+PROGRAM_PANEL, CELL_PANEL = "Programs (no cell needed)", "With a running cell (./cell up)"
+app.command("check", rich_help_panel=PROGRAM_PANEL)(programs.check)
+app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
+app.command("price", rich_help_panel=PROGRAM_PANEL)(programs.price)
+app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)
+app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)
+app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)
+app.command("submit", rich_help_panel=CELL_PANEL)(cell.submit)
+app.command("jobs", rich_help_panel=CELL_PANEL)(cell.jobs)
+app.command("stop", rich_help_panel=CELL_PANEL)(cell.stop)
+app.command("clear", rich_help_panel=CELL_PANEL)(cell.clear)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the script; ends the process with an exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone: be quiet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
+
+
+def _run(words: list[str]) -> int:
+    try:
+        return int(app(args=words, prog_name="industriverse", standalone_mode=False) or 0)
+    except CoreError as error:
+        problem: CoreError = error
+    except USAGE_PROBLEM as error:
+        if not error.format_message():  # no command was given: the help has been printed
+            return EXIT_USAGE
+        place = getattr(error.ctx, "command_path", None) or "industriverse"
+        sentence = error.format_message()
+        end = "" if sentence.endswith((".", "?")) else "."
+        problem = InputError(ErrorCode.USAGE, f"{sentence}{end}", f"See: {place} --help")
+    except (KeyboardInterrupt, typer.Abort):
+        return EXIT_INTERRUPTED
+    if "--json" in words:
+        print_error_json(problem)
+    complain(problem)
+    return exit_status(problem)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""check, predict, price: what the gates, the oracle and the tariff say about one program file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from industriverse_cli.options import Case, File, Json, Machine, MaterialName, load_case
+from industriverse_cli.output import EXIT_REFUSED, columns, console, facts, print_json
+
+if TYPE_CHECKING:
+    from industriverse_core.artefacts import Estimate, GateReport, Prediction, Quote
+
+SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+VERDICT_STYLE = {"accept": "bold green", "warn": "bold yellow", "refuse": "bold red"}
+VERDICT_WORD = {"accept": "accepted", "warn": "accepted with warnings", "refuse": "refused"}
+
+
+def check(file: File, machine: Machine = "prusa_mk3s", material: MaterialName = "", json: Json = False) -> None:
+    """Run the gates on a program. Exit status 0 when it is accepted, 3 when it is refused.
+
+    Example: industriverse check part.gcode --machine prusa_mk3s --material PETG
+    """
+    case = load_case(file, machine, material)
+    report = _gate(case)
+    if json:
+        print_json(_report_json(case, report))
+    else:
+        _print_report(case, report)
+    if _verdict(report) == "refuse":
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def predict(file: File, machine: Machine = "prusa_mk3s", material: MaterialName = "", json: Json = False) -> None:
+    """Predict time, energy, material and peak power of one run, each with its 90 % interval.
+
+    Exit status 3 when the gates refuse the program.
+
+    Example: industriverse predict part.gcode --json
+    """
+    case = load_case(file, machine, material)
+    prediction = _predict(case)
+    if json:
+        print_json(_prediction_json(prediction))
+    else:
+        _print_prediction(case, prediction)
+
+
+def price(
+    file: File,
+    machine: Machine = "prusa_mk3s",
+    material: MaterialName = "",
+    tariff: Annotated[
+        str, typer.Option(metavar="NAME", help="Prices: a name, or the path of a YAML file.")
+    ] = "default",
+    json: Json = False,
+) -> None:
+    """Price one good part, and account for its exergy. Exit status 3 when the gates refuse the program.
+
+    Example: industriverse price part.gcode --material PETG
+    """
+    from twin_node.price import load_tariff, quote
+
+    prices = load_tariff(tariff)
+    case = load_case(file, machine, material)
+    prediction = _predict(case)
+    offer = quote(prediction, case.profile, case.material, prices)
+    if json:
+        print_json(_quote_json(prediction, offer))
+    else:
+        _print_quote(case, offer)
+
+
+def _gate(case: Case) -> GateReport:
+    from shield_node.gates import check as run_gates
+
+    return run_gates(case.program, case.profile, case.material)
+
+
+def _predict(case: Case) -> Prediction:
+    """The oracle's answer for a program that the gates let pass. Raises GateError or ProfileError."""
+    from industriverse_core.errors import ErrorCode, GateError, ProfileError
+
+    if case.material is None:
+        name = case.program.metadata.material
+        raise ProfileError(
+            ErrorCode.UNKNOWN_MATERIAL, f"the program was sliced for '{name}', which is not known.",
+            "Name a known material with --material (industriverse materials lists them).",
+        )  # fmt: skip
+    report = _gate(case)
+    if _verdict(report) == "refuse":
+        first, more = report.findings[0], report.error_count - 1
+        also = f" ({more} more {'errors' if more > 1 else 'error'}.)" if more else ""
+        raise GateError(ErrorCode.GATE_REFUSED, f"{first.rule}: {first.message}{also}", first.remedy)
+    from twin_node.oracle import predict as run_oracle
+
+    return run_oracle(case.program, case.profile, case.material)
+
+
+def _verdict(report: GateReport) -> str:
+    return report.verdict.name.lower()
+
+
+# --- JSON ---
+
+
+def _report_json(case: Case, report: GateReport) -> dict[str, Any]:
+    return {
+        "verdict": _verdict(report),
+        "findings": [
+            {
+                "rule": finding.rule,
+                "severity": finding.severity.name.lower(),
+                "line": finding.line,
+                "instruction": finding.instruction,
+                "value": finding.value,
+                "limit": finding.limit,
+                "unit": finding.unit,
+                "message": finding.message,
+                "remedy": finding.remedy,
+            }
+            for finding in report.findings
+        ],
+        "program_digest": report.program_digest,
+        "machine": case.profile.id,
+        "material": case.material.id if case.material else None,
+        "errors": report.error_count,
+        "warnings": report.warning_count,
+    }
+
+
+def _prediction_json(prediction: Prediction) -> dict[str, Any]:
+    grams = _scaled(prediction.material_kg, 1e3)
+    estimates = {
+        "time_s": prediction.time_s,
+        "motion_time_s": prediction.motion_time_s,
+        "energy_j": prediction.energy_j,
+        "filament_m": prediction.filament_m,
+        "filament_g": grams,
+        "peak_power_w": prediction.peak_power_w,
+    }
+    answer: dict[str, Any] = {name: estimate.mean for name, estimate in estimates.items()}
+    answer |= {f"{name}_90": [estimate.low, estimate.high] for name, estimate in estimates.items()}
+    subsystems = {part.name.lower(): energy for part, energy in sorted(prediction.energy_by_subsystem_j.items())}
+    answer["energy_by_subsystem_j"] = {name: energy.mean for name, energy in subsystems.items()}
+    answer["energy_by_subsystem_j_90"] = {name: [energy.low, energy.high] for name, energy in subsystems.items()}
+    answer |= {
+        "program_digest": prediction.program_digest,
+        "machine": prediction.machine_id,
+        "material": prediction.material,
+    }
+    return answer
+
+
+def _quote_json(prediction: Prediction, offer: Quote) -> dict[str, Any]:
+    parts = ("material", "energy", "machine_time", "labour", "carbon", "risk")
+    return {
+        "currency": offer.currency,
+        "total": offer.total.mean,
+        "total_90": [offer.total.low, offer.total.high],
+        **{name: getattr(offer, name) for name in parts},
+        "carbon_kg": offer.carbon_kg,
+        "exergy_in_j": offer.exergy_in_j,
+        "exergy_destroyed_j": offer.exergy_destroyed_j,
+        "task_efficiency": offer.task_efficiency,
+        "digest": offer.digest,
+        "prediction_digest": offer.prediction_digest,
+        "program_digest": prediction.program_digest,
+        "machine": prediction.machine_id,
+        "material_id": prediction.material,
+    }
+
+
+def _scaled(estimate: Estimate, factor: float) -> Estimate:
+    from industriverse_core.artefacts import Estimate
+
+    return Estimate(estimate.mean * factor, estimate.low * factor, estimate.high * factor)
+
+
+# --- for people ---
+
+
+def _headline(case: Case, word: str, style: str) -> Any:
+    from rich.text import Text
+
+    of = f" with {case.material.id}" if case.material else ""
+    return Text.assemble((word, style), f"  {case.program.metadata.name or 'program'} on {case.profile.id}{of}")
+
+
+def _print_report(case: Case, report: GateReport) -> None:
+    from rich.text import Text
+
+    out = console()
+    verdict = _verdict(report)
+    out.print(_headline(case, VERDICT_WORD[verdict], VERDICT_STYLE[verdict]))
+    if not report.findings:
+        out.print(Text(f"{len(case.program)} instructions, no findings", style="dim"))
+        return
+    table = columns("", ">line", "finding")
+    for finding in report.findings:
+        severity = finding.severity.name.lower()
+        sentence = finding.message.removeprefix(f"Line {finding.line}: ")
+        text = Text.assemble(f"{sentence[:1].upper()}{sentence[1:]}", (f"\n{finding.remedy}  ", "dim"))
+        text.append(f"[{finding.rule}]", style="dim cyan")
+        table.add_row(Text(severity, style=SEVERITY_STYLE[severity]), str(finding.line or "all"), text)
+    out.print(table)
+    listed = f", {len(report.findings)} findings listed" if _hidden(report) else ""
+    out.print(Text(f"errors {report.error_count}, warnings {report.warning_count}{listed}", style="dim"))
+
+
+def _hidden(report: GateReport) -> bool:
+    from industriverse_core.artefacts import Severity
+
+    shown = sum(finding.severity > Severity.INFO for finding in report.findings)
+    return report.error_count + report.warning_count > shown
+
+
+def _print_prediction(case: Case, prediction: Prediction) -> None:
+    from industriverse_core.units import duration_text, energy_text
+
+    out = console()
+    out.print(_headline(case, "predicted", "bold green"))
+    rows = [
+        ("time, with heating and homing", prediction.time_s, duration_text),
+        ("moves and dwells alone", prediction.motion_time_s, duration_text),
+        ("electric energy", prediction.energy_j, energy_text),
+        *(
+            (f"  {part.name.lower()}", energy, energy_text)
+            for part, energy in sorted(prediction.energy_by_subsystem_j.items())
+        ),
+        ("peak power", prediction.peak_power_w, lambda watts: f"{watts:.0f} W"),
+    ]
+    if prediction.filament_m.mean > 0:
+        rows.append(("filament", prediction.filament_m, lambda metres: f"{metres:.2f} m"))
+        rows.append(("material", prediction.material_kg, lambda mass: f"{mass * 1e3:.1f} g"))
+    out.print(_estimates(rows))
+
+
+def _estimates(rows: list[tuple[str, Estimate, Any]]) -> Any:
+    """A table of names, expected values and 90 % intervals."""
+    table = columns("", ">expected", "90 % interval")
+    for name, estimate, text in rows:
+        exact = estimate.low == estimate.high
+        table.add_row(name, text(estimate.mean), "" if exact else f"{text(estimate.low)} to {text(estimate.high)}")
+    return table
+
+
+def _print_quote(case: Case, offer: Quote) -> None:
+    from industriverse_core.units import energy_text
+
+    out = console()
+    total = f"{offer.total.mean:.2f} {offer.currency} a part"
+    out.print(_headline(case, total, "bold green"))
+    parts = ("material", "energy", "machine_time", "labour", "carbon", "risk")
+    rows = {name.replace("_", " "): f"{getattr(offer, name):8.3f} {offer.currency}" for name in parts}
+    rows["90 % interval"] = f"{offer.total.low:8.3f} to {offer.total.high:.3f} {offer.currency}"
+    rows["carbon dioxide"] = f"{offer.carbon_kg:8.3f} kg CO2e"
+    rows["exergy in"] = energy_text(offer.exergy_in_j)
+    rows["exergy destroyed"] = energy_text(offer.exergy_destroyed_j)
+    rows["task efficiency"] = f"{offer.task_efficiency:.2%}"
+    out.print(facts(rows))
