@@ -118,9 +118,8 @@ def quote(prediction: Prediction, profile: MachineProfile, material: Material | 
         risk=total - costs.run - entropy,
         total=_total(prediction, costs, total, good, tariff),
         carbon_kg=costs.carbon_kg,
-        exergy_in_j=prediction.energy_j.mean
-        + prediction.material_kg.mean * (material.chemical_exergy if material else 0),
-        exergy_destroyed_j=exergy_destroyed_j(prediction, profile, material),
+        exergy_in_j=prediction.energy_j.mean + chemical_j,
+        exergy_destroyed_j=destroyed_j,
         task_efficiency=task_efficiency(prediction, material),
     )
 

@@ -55,21 +55,24 @@ class ThermalTwin:
         self.temperature_c, electric_j, _, _ = kernels.advance(
             self.vector, ambient_c, before, target_c, fan, flow_w, dt
         )
-        self._widen(target_c if target_c > ambient_c else -math.inf, dt)
+        self._widen(ambient_c, target_c, dt)
         return float(electric_j / dt)
 
-    def _widen(self, target_c: float, dt: float) -> None:
+    def _widen(self, ambient_c: float, target_c: float, dt: float) -> None:
         """On a ramp the uncertain power, capacity and loss show in proportion to the way made; at the target
-        both twin and machine are held there, and the difference dies out with the machine's delay."""
-        if self.temperature_c != target_c:
+        both twin and machine are held there, and the difference dies out with the machine's delay. What cools
+        freely cannot be further off than it is from the room."""
+        way = math.sqrt(2.0) * self.profile.uncertainty * abs(self.temperature_c - self.ramp_from_c)
+        if target_c <= ambient_c:
+            self.spread_c = min(way, math.sqrt(2.0) * self.profile.uncertainty * abs(self.temperature_c - ambient_c))
+        elif self.temperature_c != target_c:
             self.ramp_s += dt
-            way = abs(self.temperature_c - self.ramp_from_c)
-            self.spread_c = max(self.spread_c, math.sqrt(2.0) * self.profile.uncertainty * way)
-            return
-        settling = max(SHORTEST_SETTLING_S, LATE_SHARE * self.ramp_s)
-        self.spread_c *= math.exp(-dt / settling)
-        if self.spread_c < 0.1 * SENSOR_SD_C:
-            self.ramp_from_c, self.ramp_s = self.temperature_c, 0.0
+            self.spread_c = max(self.spread_c, way)
+        else:
+            settling = max(SHORTEST_SETTLING_S, LATE_SHARE * self.ramp_s)
+            self.spread_c *= math.exp(-dt / settling)
+            if self.spread_c < 0.1 * SENSOR_SD_C:
+                self.ramp_from_c, self.ramp_s = self.temperature_c, 0.0
 
     @property
     def sigma_c(self) -> float:

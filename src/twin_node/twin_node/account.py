@@ -1,0 +1,234 @@
+"""The books of one execution: where its joules went, from telemetry and the execution trace.
+
+    electric   difference of the power meter's counter
+    heat       given to the room: UA (T - T_ambient) of both heaters at their measured temperatures, plus the
+               model's electronics, motors, friction, fans and spindle
+    stored     C (T_end - T_start) of hot end and bed
+    work       enthalpy of the material that has left the hot end; counted here and nowhere else, so what a
+               warm part later gives to the room is not heat of this account
+    residual   electric - heat - stored - work: what profile, sensors and meter do not agree on. It is
+               stated as it comes out, never forced to zero
+
+By subsystem: the heaters by reported duty times rated power (where no duty is reported, by their own heat
+balance), the rest of the metered energy in the model's shares.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from industriverse_core.artefacts import LedgerEntry, Prediction, Subsystem
+from industriverse_core.digest import Digest
+from industriverse_core.errors import ErrorCode, PredictionError
+from industriverse_core.machine import Heater as HeaterProfile
+from industriverse_core.machine import MachineProfile
+from industriverse_core.material import Material
+from industriverse_core.program import Heater
+from industriverse_core.telemetry import MachineState, TelemetrySample, Trace
+from twin_node.price import Tariff, costs_of
+from twin_node.timeline import HOTEND_FAN_ON_C, Timeline
+
+
+@dataclass(slots=True)
+class _HeaterBook:
+    """Sums of one heater over the execution."""
+
+    profile: HeaterProfile
+    start_c: float = math.nan
+    last_c: float = math.nan
+    duty: float = math.nan  # as last reported; held until the next report
+    lost_j: float = 0.0
+    by_duty_j: float = 0.0
+    unreported_s: float = 0.0
+
+    def add(self, temperature_c: float, duty: float, ambient_c: float, fan: float, dt: float) -> None:
+        """Account for the time since the last sample; `duty` held meanwhile is the one known before."""
+        if math.isfinite(self.duty):
+            self.by_duty_j += self.duty * self.profile.power * dt
+        else:
+            self.unreported_s += dt
+        if math.isfinite(duty):
+            self.duty = min(max(duty, 0.0), 1.0)
+        if not math.isfinite(temperature_c):
+            temperature_c = self.last_c
+        if math.isnan(self.start_c):
+            self.start_c = self.last_c = temperature_c
+        if math.isfinite(temperature_c):
+            loss = self.profile.loss + self.profile.fan_loss * fan
+            self.lost_j += loss * (0.5 * (self.last_c + temperature_c) - ambient_c) * dt
+            self.last_c = temperature_c
+
+    @property
+    def stored_j(self) -> float:
+        """Heat in the block, over that at the start."""
+        return 0.0 if math.isnan(self.start_c) else self.profile.heat_capacity * (self.last_c - self.start_c)
+
+    def electric_j(self, work_j: float) -> float:
+        """By duty where it was reported for most of the time, else by the heater's own balance."""
+        balance = max(0.0, self.lost_j + self.stored_j + work_j)
+        return balance if self.unreported_s > 0.5 or math.isnan(self.duty) else self.by_duty_j
+
+
+@dataclass(slots=True)
+class Account:
+    """Sums of one execution, fed with every telemetry sample and trace of its job."""
+
+    job_id: str
+    program_digest: Digest
+    profile: MachineProfile
+    timeline: Timeline | None = None
+    material: Material | None = None
+    prediction: Prediction | None = None
+    time_s: float = 0.0
+    electric_j: float = 0.0
+    metered: bool = False
+    executed: int = 0
+    samples: int = 0
+    longest_gap_s: float = 0.0
+    work_j: float = 0.0
+    rest_j: dict[Subsystem, float] = field(default_factory=dict)
+    _heaters: dict[Heater, _HeaterBook] = field(init=False)
+    _last: TelemetrySample | None = None
+    _counter_j: float = math.nan
+    _spent: int = 0  # instructions whose material and friction are already counted
+
+    def __post_init__(self) -> None:
+        present = {Heater.HOTEND: self.profile.hotend, Heater.BED: self.profile.bed}
+        self._heaters = {key: _HeaterBook(heater) for key, heater in present.items() if heater is not None}
+
+    def observe(self, sample: TelemetrySample) -> None:
+        """Add the time since the last sample. Samples that repeat or go back in time are left out."""
+        last = self._last
+        dt = 0.0 if last is None else sample.stamp_s - last.stamp_s
+        if last is not None and not dt > 0.0:
+            return
+        self.samples += 1
+        self.time_s += dt
+        self.longest_gap_s = max(self.longest_gap_s, dt)
+        self._meter(sample.energy_j)
+        fan = min(max(sample.fan, 0.0), 1.0) if math.isfinite(sample.fan) else 0.0
+        for heater, book in self._heaters.items():
+            reading = sample.reading(heater)
+            temperature = reading.temperature_c if reading is not None else math.nan
+            duty = reading.duty if reading is not None else math.nan
+            book.add(temperature, duty, self.profile.ambient, fan, dt)
+        self._other_consumers(sample, fan, dt)
+        # telemetry names the instruction in hand, so those before it are done
+        self.executed = max(self.executed, sample.instruction)
+        self._count_material()
+        self._last = sample
+
+    def observe_trace(self, trace: Trace) -> None:
+        """Instructions that are done; never goes back."""
+        if trace.job_id == self.job_id:
+            self.executed = max(self.executed, trace.executed)
+
+    def finish(self) -> None:
+        """Count what the last traces added."""
+        self._count_material()
+
+    def _meter(self, counter_j: float) -> None:
+        """Sum of the counter's increments; a counter that falls has been reset and counts from there on."""
+        if not math.isfinite(counter_j):
+            return
+        if counter_j >= self._counter_j:
+            self.electric_j += counter_j - self._counter_j
+            self.metered = True
+        self._counter_j = counter_j
+
+    def _other_consumers(self, sample: TelemetrySample, fan: float, dt: float) -> None:
+        """What the model says the rest takes; all of it becomes heat in the room."""
+        power, hotend = self.profile.power, self._heaters.get(Heater.HOTEND)
+        warm = hotend is not None and hotend.last_c > HOTEND_FAN_ON_C
+        self._add(Subsystem.ELECTRONICS, power.electronics * dt)
+        self._add(Subsystem.FAN, (power.fan * fan + power.hotend_fan * warm) * dt)
+        timeline = self.timeline
+        if timeline is None or not len(timeline.steps):
+            return
+        index = min(max(sample.instruction, 0), len(timeline.steps) - 1)
+        self._add(Subsystem.MOTION, power.motors_enabled * float(timeline.steps.motors[index]) * dt)
+        if self.profile.spindle is not None and sample.state is MachineState.EXECUTING:
+            share = min(float(timeline.steps.spindle[index]), 1.0)
+            self._add(Subsystem.SPINDLE, self.profile.spindle.idle_power * share * dt)
+
+    def _count_material(self) -> None:
+        """Enthalpy of the material that has left, at the measured nozzle temperature, and friction of the path."""
+        timeline = self.timeline
+        if timeline is None:
+            return
+        done = min(self.executed, len(timeline.steps))
+        if done <= self._spent:
+            return
+        new = slice(self._spent, done)
+        self._add(Subsystem.MOTION, self.profile.power.motion_per_speed * float(timeline.steps.path_m[new].sum()))
+        hotend = self._heaters.get(Heater.HOTEND)
+        melted_kg = float(timeline.steps.melted_kg[new].sum())
+        if melted_kg > 0.0 and hotend is not None and self.material is not None and math.isfinite(hotend.last_c):
+            enthalpy = self.material.print_enthalpy_j_per_kg(hotend.last_c, self.profile.ambient)
+            self.work_j += melted_kg * max(0.0, enthalpy)
+        self._spent = done
+
+    def _add(self, subsystem: Subsystem, energy_j: float) -> None:
+        self.rest_j[subsystem] = self.rest_j.get(subsystem, 0.0) + energy_j
+
+    # --- closing ---
+
+    @property
+    def material_kg(self) -> float:
+        """Material deposited so far."""
+        if self.timeline is None:
+            return 0.0
+        return float(np.sum(self.timeline.steps.melted_kg[: self._spent]))
+
+    @property
+    def heat_j(self) -> float:
+        """Heat given to the room."""
+        return sum(book.lost_j for book in self._heaters.values()) + sum(self.rest_j.values())
+
+    @property
+    def stored_j(self) -> float:
+        """Heat still in the machine, over that at the start."""
+        return sum(book.stored_j for book in self._heaters.values())
+
+    def by_subsystem_j(self) -> dict[Subsystem, float]:
+        """Metered energy by subsystem; see the module's text for what is measured and what attributed."""
+        energies = {}
+        for key, heater in ((Subsystem.HOTEND, Heater.HOTEND), (Subsystem.BED, Heater.BED)):
+            if heater in self._heaters:
+                work_j = self.work_j if heater is Heater.HOTEND else 0.0
+                energies[key] = self._heaters[heater].electric_j(work_j)
+        rest = max(0.0, self.electric_j - sum(energies.values()))
+        modelled = sum(self.rest_j.values())
+        for key, energy_j in self.rest_j.items():
+            energies[key] = rest * energy_j / modelled if modelled > 0.0 else 0.0
+        return energies
+
+    def close(self, tariff: Tariff) -> LedgerEntry:
+        """The ledger so far. Raises PredictionError (NO_LEDGER) when there is too little to account for."""
+        self.finish()
+        if self.timeline is None or self.samples < 2 or not self.metered:
+            missing = "its program" if self.timeline is None else "power meter readings"
+            raise PredictionError(
+                ErrorCode.NO_LEDGER,
+                f"job {self.job_id}: no ledger without {missing} ({self.samples} telemetry samples).",
+                "Check that the twin ran, and that program store and power meter worked, while the job did.",
+            )
+        costs = costs_of(self.time_s, self.electric_j, self.material_kg, self.profile, self.material, tariff)
+        return LedgerEntry(
+            job_id=self.job_id,
+            machine_id=self.profile.id,
+            program_digest=self.program_digest,
+            time_s=self.time_s,
+            electric_j=self.electric_j,
+            work_j=self.work_j,
+            heat_j=self.heat_j,
+            stored_j=self.stored_j,
+            energy_by_subsystem_j=self.by_subsystem_j(),
+            material_kg=self.material_kg,
+            price=costs.run / (1.0 - self.profile.costs.scrap_probability),
+            currency=tariff.currency,
+            prediction=self.prediction,
+        )

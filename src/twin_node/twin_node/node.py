@@ -1,0 +1,224 @@
+"""twin_node: oracle, price, ledger and shadow. Converts, calls the logic, publishes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from industriverse_core.artefacts import ProgramRef
+from industriverse_core.digest import Digest
+from industriverse_core.errors import CoreError, ErrorCode, PredictionError
+from industriverse_core.machine import load_machine
+from industriverse_core.material import Material, load_material
+from industriverse_core.program import Program, read_program
+from industriverse_core.store import ProgramStore
+from industriverse_core.telemetry import ResidualChannel, ResidualSample, TelemetrySample
+from industriverse_msgs.msg import ExecutionTrace, MachineTelemetry, Residual
+from industriverse_msgs.srv import CloseLedger, Predict, Price
+from industriverse_ros import convert, names, qos
+from industriverse_ros.node import CellNode, release_realtime, run
+from industriverse_ros.params import param
+from twin_node.oracle import prediction_of
+from twin_node.price import load_tariff, quote
+from twin_node.timeline import build_timeline
+from twin_node.twin import Expectation, Twin
+from twin_node.warmup import warm_up
+
+EXPECTATIONS_KEPT = 2  # the running job and the next one
+LAST_SAMPLES_S = 1.0  # how long a ledger waits for the telemetry that says that the job has ended
+BUILD_WAIT_S = 5.0  # and for the simulation of a job that was very short
+
+
+@dataclass(frozen=True, slots=True)
+class TwinParams:
+    """Parameters of twin_node."""
+
+    machine: str = param("prusa_mk3s", "machine profile, by name or YAML path")
+    cell_dir: str = param("", "data folder of the cell")
+    tariff: str = param("default", "tariff, by name or YAML path")
+    residual_rate_hz: float = param(10.0, "residuals published while telemetry arrives", unit="Hz", low=1.0, high=50.0)
+
+
+class TwinNode(CellNode):
+    """Predicts, prices, follows in lockstep, and closes the books. Its silence ends the permit."""
+
+    Params = TwinParams
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("twin", **options)
+
+    def setup(self) -> None:
+        """Load the documents, warm the numeric loops, open every connection."""
+        self._profile = load_machine(self.params.machine)
+        self._tariff = load_tariff(self.params.tariff)
+        self._store = ProgramStore(self.cell_paths().programs)
+        warm_up()
+        self._twin = Twin(self._profile)
+        self._expectations: OrderedDict[tuple[Digest, str], Expectation] = OrderedDict()
+        self._materials: dict[Digest, str] = {}  # by which material a program was last predicted
+        self._lock = threading.Lock()  # guards the two above: services run in their own thread
+        self._published_s = float("-inf")
+        self._lag_s = self._worst_lag_s = 0.0
+        self._residual_count = 0
+        self._problem = ""
+        machine = self._profile.id
+        self._residuals = self.create_publisher(Residual, names.residual(machine), qos.SENSOR)
+        self.create_subscription(MachineTelemetry, names.telemetry(machine), self._on_telemetry, qos.SENSOR)
+        self.create_subscription(ExecutionTrace, names.execution_trace(machine), self._on_trace, qos.EVENT)
+        self.create_long_service(Predict, names.PREDICT, self._predict)
+        self.create_long_service(Price, names.PRICE, self._price)
+        self.create_long_service(CloseLedger, names.CLOSE_LEDGER, self._close_ledger)
+
+    def health(self) -> tuple[bytes, str, dict[str, object]]:
+        """What the twin follows, and how late it is."""
+        if not hasattr(self, "_twin"):
+            return DiagnosticStatus.WARN, "not configured", {}
+        values = {
+            "job": self._twin.job_id,
+            "residuals": self._residual_count,
+            "lag_ms": f"{self._lag_s * 1e3:.2f}",
+            "worst_lag_ms": f"{self._worst_lag_s * 1e3:.2f}",
+        }
+        if self._problem:
+            return DiagnosticStatus.WARN, self._problem, values
+        return DiagnosticStatus.OK, "active" if self.active else "inactive", values
+
+    # --- following the machine ---
+
+    def _on_telemetry(self, msg: MachineTelemetry) -> None:
+        received_s = self.steady_s()
+        try:
+            sample = convert.telemetry_from_msg(msg)
+        except ValueError as error:  # a state or heater that does not exist: no heartbeat for it
+            self.get_logger().warning(f"telemetry refused: {error}", throttle_duration_sec=5.0)
+            return
+        if sample.machine_id != self._profile.id:
+            return
+        channels, begun = self._twin.observe(sample)
+        if begun is not None:
+            self._begin_build(sample.job_id, begun)
+        # three quarters of a period: a telemetry period's jitter must not halve the rate
+        if self.active and received_s - self._published_s >= 0.75 / self.params.residual_rate_hz:
+            self._publish(sample, channels, received_s)
+
+    def _on_trace(self, msg: ExecutionTrace) -> None:
+        self._twin.observe_trace(convert.trace_from_msg(msg))
+
+    def _publish(self, sample: TelemetrySample, channels: tuple[ResidualChannel, ...], received_s: float) -> None:
+        self._lag_s = self.steady_s() - received_s
+        self._worst_lag_s = max(self._worst_lag_s, self._lag_s)
+        residual = ResidualSample(
+            stamp_s=sample.stamp_s,
+            machine_id=sample.machine_id,
+            incarnation=self.incarnation,
+            job_id=sample.job_id,
+            program_digest=sample.program_digest,
+            instruction=sample.instruction,
+            channels=channels,
+            lag_s=self._lag_s,
+        )
+        self._residuals.publish(convert.residual_to_msg(residual))
+        self._published_s = received_s
+        self._residual_count += 1
+
+    def _begin_build(self, job_id: str, digest: Digest) -> None:
+        """Simulate the job's program in a thread of its own; residuals go on meanwhile."""
+        threading.Thread(target=self._build, args=(job_id, digest), name="expectation", daemon=True).start()
+
+    def _build(self, job_id: str, digest: Digest) -> None:
+        release_realtime()
+        try:
+            program = read_program(self._store.path(digest), digest)
+            with self._lock:
+                material = self._materials.get(digest, "") or program.metadata.material
+            expectation = self._expect(program, material)
+        except CoreError as error:
+            self.post(self._not_built, job_id, str(error))
+        except Exception as error:  # noqa: BLE001 - a bug in a worker thread must end the process too
+            self.failure = error
+        else:
+            self.post(self._built, job_id, expectation)
+
+    def _built(self, job_id: str, expectation: Expectation) -> None:
+        self._problem = ""
+        self._twin.expect(job_id, expectation)
+
+    def _not_built(self, job_id: str, reason: str) -> None:
+        self._problem = f"job {job_id} is followed without its program: {reason}"
+        self.get_logger().warning(self._problem)
+
+    # --- services ---
+
+    def _predict(self, request: Predict.Request, response: Predict.Response) -> Predict.Response:
+        self._check_machine(request.machine_id, ErrorCode.CANNOT_PREDICT)
+        ref: ProgramRef = convert.ref_from_msg(request.program)
+        program = ProgramStore.load(ref)
+        material = request.material or ref.material or program.metadata.material
+        expectation = self._expect(program, material)
+        with self._lock:
+            self._materials[ref.digest] = material
+        response.prediction = convert.prediction_to_msg(expectation.prediction)
+        return response
+
+    def _price(self, request: Price.Request, response: Price.Response) -> Price.Response:
+        prediction = convert.prediction_from_msg(request.prediction)
+        self._check_machine(prediction.machine_id, ErrorCode.CANNOT_PRICE)
+        material = self._material(prediction.material)
+        response.quote = convert.quote_to_msg(quote(prediction, self._profile, material, self._tariff))
+        return response
+
+    def _close_ledger(self, request: CloseLedger.Request, response: CloseLedger.Response) -> CloseLedger.Response:
+        self._check_machine(request.machine_id, ErrorCode.NO_LEDGER)
+        account = self._twin.account(request.job_id)
+        self._wait(lambda: self._twin.job_id != request.job_id, LAST_SAMPLES_S)
+        self._wait(lambda: account.timeline is not None or bool(self._problem), BUILD_WAIT_S)
+        response.ledger = convert.ledger_to_msg(account.close(self._tariff), self.now_s())
+        return response
+
+    def _wait(self, condition: Any, longest_s: float) -> None:
+        """Let the executor's thread bring something about; runs in the services' thread."""
+        end_s = self.steady_s() + longest_s
+        while not condition() and self.steady_s() < end_s:
+            time.sleep(0.01)
+
+    def _expect(self, program: Program, material_name: str) -> Expectation:
+        """Simulate a program, or find it among the last ones."""
+        key = (program.digest, material_name)
+        with self._lock:
+            found = self._expectations.get(key)
+        if found is not None:
+            return found
+        material = self._material(material_name)
+        timeline = build_timeline(program, self._profile, material)
+        expectation = Expectation(timeline, material, prediction_of(timeline, self._profile, material))
+        with self._lock:
+            self._expectations[key] = expectation
+            while len(self._expectations) > EXPECTATIONS_KEPT:
+                self._expectations.popitem(last=False)
+        return expectation
+
+    def _material(self, name: str) -> Material | None:
+        """A material by name; none for a mill that names none."""
+        if not name and self._profile.kind == "mill":
+            return None
+        return load_material(name)
+
+    def _check_machine(self, machine_id: str, code: ErrorCode) -> None:
+        if machine_id not in ("", self._profile.id):
+            raise PredictionError(
+                code, f"machine '{machine_id}' is not this twin's.", f"This twin follows {self._profile.id}."
+            )
+
+
+def main() -> None:
+    """Entry point."""
+    run(TwinNode)
+
+
+if __name__ == "__main__":
+    main()
