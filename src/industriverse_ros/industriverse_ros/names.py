@@ -18,6 +18,7 @@ LIST_JOBS = "list_jobs"  # conductor_node
 RUN_JOB = "run_job"  # conductor_node (action)
 
 DIAGNOSTICS = "/diagnostics"  # the ROS convention; absolute on purpose
+CLOCK = "/clock"  # the ROS convention; physics time of a simulated cell
 
 
 def permit(machine_id: str) -> str:

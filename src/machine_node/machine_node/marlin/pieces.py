@@ -10,12 +10,13 @@ import math
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
+
 from industriverse_core.errors import ErrorCode, MachineError
 from industriverse_core.gcode import write_instruction
 from industriverse_core.machine import MachineProfile
 from industriverse_core.motion import MotionPlan, path_point
-from industriverse_core.motion_kernels import plane_axes
-from industriverse_core.program import Op, Program
+from industriverse_core.program import Op, Plane, Program
 from industriverse_core.telemetry import Vector
 from industriverse_core.units import filament_area_m2
 
@@ -102,15 +103,17 @@ class _Ramp:
 
 def check_sendable(program: Program) -> None:
     """Raise MachineError (PROTOCOL) at the first instruction that a Marlin printer is never sent."""
-    allowed = {int(op) for op in _SENDABLE}
-    for index, op in enumerate(program.op.tolist()):
-        if op not in allowed:
-            line = int(program.line[index])
-            raise MachineError(
-                ErrorCode.PROTOCOL,
-                f"instruction {index} (line {line}) is {Op(op).name}, which a Marlin printer is not sent.",
-                "Check the program: industriverse check FILE.",
-            )
+    arc_elsewhere = (program.op == Op.ARC_FEED) & (program.target != Plane.XY)
+    wrong = np.flatnonzero(~np.isin(program.op, _SENDABLE) | arc_elsewhere)
+    if len(wrong):
+        index = int(wrong[0])
+        op = int(program.op[index])
+        name = Op(op).name if op in set(Op) else str(op)
+        raise MachineError(
+            ErrorCode.PROTOCOL,
+            f"instruction {index} (line {int(program.line[index])}) is {name}, which a Marlin printer is not sent.",
+            "Check the program: industriverse check FILE.",
+        )
 
 
 class PieceMaker:
@@ -168,7 +171,7 @@ class PieceMaker:
         """Everything that is not a move."""
         index = self._index
         position = self._ends[index - self._chunk_start]
-        text = write_instruction(self._program, index) or ""
+        text = write_instruction(self._program, index, "marlin") or ""
         kind, duration = Kind.INSTANT, 0.0
         if op == Op.DWELL:
             kind, duration = Kind.DWELL, self._ramps[index - self._chunk_start][0] / self._scale
@@ -191,6 +194,9 @@ class PieceMaker:
         longest = min(LONGEST_PIECE_S, max(SHORTEST_PIECE_S, longest)) * self._scale * speed_scale
         left = ramp.duration_s - self._done_s
         count = max(1, math.ceil(left / longest - 1e-9))
+        if op == Op.ARC_FEED:  # one G2 or G3 turns by less than a full circle
+            turns = abs(int(self._program.columns["turns"][self._index]))
+            count = max(count, math.ceil(2.0 * turns * left / max(ramp.duration_s, 1e-9)))
         since, until = self._done_s, ramp.duration_s if count == 1 else self._done_s + left / count
         begin = ramp.at(since)[0] if since > 0.0 else 0.0
         fraction, speed = ramp.at(until) if count > 1 else (1.0, ramp.exit_m_s)
@@ -230,7 +236,7 @@ class PieceMaker:
         words = ["G0" if op == Op.STRAIGHT_TRAVERSE else "G1"]
         arc = op == Op.ARC_FEED
         if arc:
-            words = self._arc_words(end)
+            words = self._arc_words()
         for letter, old, new in zip("XYZ", self._position, end, strict=True):
             if new != old or arc:
                 words.append(f"{letter}{_decimal(new * 1e3, 4)}")
@@ -248,15 +254,13 @@ class PieceMaker:
             self._feed_text = feed_text
         return " ".join(words)
 
-    def _arc_words(self, end: Vector) -> list[str]:
+    def _arc_words(self) -> list[str]:
         """G2 or G3 with the centre relative to the piece's start."""
         columns, index = self._program.columns, self._index
-        a, b, _ = plane_axes(int(columns["target"][index]))
-        c1 = float(columns["center_1_m"][index]) - self._position[a]
-        c2 = float(columns["center_2_m"][index]) - self._position[b]
-        letters = "IJK"
+        i_m = float(columns["center_1_m"][index]) - self._position[0]
+        j_m = float(columns["center_2_m"][index]) - self._position[1]
         code = "G3" if columns["turns"][index] > 0 else "G2"
-        return [code, f"{letters[a]}{_decimal(c1 * 1e3, 4)}", f"{letters[b]}{_decimal(c2 * 1e3, 4)}"]
+        return [code, f"I{_decimal(i_m * 1e3, 4)}", f"J{_decimal(j_m * 1e3, 4)}"]
 
 
 def _decimal(value: float, places: int) -> str:
