@@ -232,8 +232,8 @@ def _print_prediction(case: Case, prediction: Prediction) -> None:
         ("peak power", prediction.peak_power_w, lambda watts: f"{watts:.0f} W"),
     ]
     if prediction.filament_m.mean > 0:
-        rows.append(("filament", prediction.filament_m, lambda metres: f"{metres:.2f} m"))
-        rows.append(("material", prediction.material_kg, lambda mass: f"{mass * 1e3:.1f} g"))
+        rows.append(("filament", prediction.filament_m, lambda metres: f"{metres:.3f} m"))
+        rows.append(("material", prediction.material_kg, lambda mass: f"{mass * 1e3:.2f} g"))
     out.print(_estimates(rows))
 
 

@@ -124,40 +124,52 @@ def _print(program: Program, size: int, first: int) -> None:
 
 
 def _listing(program: Program, first: int) -> Any:
-    from industriverse_core.units import MM, MM3
+    from rich.text import Text
 
-    table = columns(">#", ">line", "operation", ">X [mm]", ">Y [mm]", ">Z [mm]", ">F [mm/s]", ">fed [mm3]", "value")
+    table = columns(">#", ">line", "instruction", "X, Y, Z [mm], F [mm/s], filament [mm3]")
     motion = program.is_motion()
     for index in _range(program, first):
         row = _row(program, index)
-        cells = [str(index), str(row["line"] or ""), row["op"].lower().replace("_", " ")]
-        if motion[index]:
-            cells += [f"{row[name] / MM:.3f}" for name in ("x_m", "y_m", "z_m")]
-            cells.append(f"{row['feed_m_s'] / MM:.1f}" if row["feed_m_s"] == row["feed_m_s"] else "rapid")
-            cells += [f"{row['extrude_m3'] / MM3:.3f}" if row["extrude_m3"] else "", ""]
-        else:
-            cells += [""] * 5 + [_argument(row)]
-        table.add_row(*cells)
+        name = row["op"].lower().replace("_", " ")
+        detail = _move_text(row) if motion[index] else _argument(row)
+        table.add_row(str(index), str(row["line"] or ""), Text(name), Text(detail))
     return table
 
 
-def _argument(row: dict[str, Any]) -> str:
-    """Target and value of an instruction that is no motion, where it has them."""
-    from industriverse_core.program import Heater, Limit
+def _move_text(row: dict[str, Any]) -> str:
+    from industriverse_core.units import MM, MM3
 
-    names = {
-        "SET_HEATER": lambda target: Heater(target).name.lower(),
-        "WAIT_HEATER": lambda target: Heater(target).name.lower(),
-        "SET_LIMIT": lambda target: Limit(target).name.lower(),
-        "HOME": lambda target: "".join(name for bit, name in enumerate("xyz") if target >> bit & 1),
-    }
-    value = f"{row['value']:g}" if row["value"] else ""
-    try:
-        target = names[row["op"]](row["target"]) if row["op"] in names else ""
-    except ValueError:
-        target = str(row["target"])
-    zero = "0" if row["op"] in ("SET_HEATER", "WAIT_HEATER", "SET_FAN", "SET_LIMIT") and not value else ""
-    return " ".join(part for part in (target, value or zero) if part)
+    point = " ".join(f"{axis.upper()}{row[f'{axis}_m'] / MM:8.3f}" for axis in "xyz")
+    speed = f"F{row['feed_m_s'] / MM:6.1f}" if row["feed_m_s"] == row["feed_m_s"] else "rapid  "
+    return f"{point} {speed}" + (f" E{row['extrude_m3'] / MM3:7.3f}" if row["extrude_m3"] else "")
+
+
+def _argument(row: dict[str, Any]) -> str:
+    """Target and value of an instruction that is no motion, as people read them."""
+    from industriverse_core.program import Heater, Limit, Op
+    from industriverse_core.units import MM, RPM
+
+    value, target = row["value"], row["target"]
+    operation = getattr(Op, row["op"], None)
+    if operation in (Op.SET_HEATER, Op.WAIT_HEATER):
+        return f"{_name(Heater, target)} {value:g} degC"
+    if operation is Op.SET_LIMIT:
+        name = _name(Limit, target)
+        unit = "mm" if name == "junction deviation" else "mm/s^2" if "acceleration" in name else "mm/s"
+        return f"{name} {value / MM:g} {unit}"
+    if operation in (Op.START_SPINDLE_CLOCKWISE, Op.START_SPINDLE_COUNTERCLOCKWISE):
+        return f"{value / RPM:.0f} rpm"
+    if operation in (Op.DWELL, Op.SET_PRESSURE_ADVANCE):
+        return f"{value:g} s"
+    if operation is Op.SET_FAN:
+        return f"{value:.0%}"
+    if operation is Op.HOME:
+        return " ".join(name for bit, name in enumerate("XYZ") if target >> bit & 1)
+    return f"tool {target}" if operation is Op.CHANGE_TOOL else ""
+
+
+def _name(kind: Any, number: int) -> str:
+    return kind(number).name.lower().replace("_", " ") if number in list(kind) else str(number)
 
 
 def _box_text(box: dict[str, list[float]] | None) -> str:

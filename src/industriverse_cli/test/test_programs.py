@@ -185,7 +185,7 @@ def test_show(run, good):
     status, out, _ = run("show", good, "--first", "5")
     assert status == 0
     assert load_program(good).digest.hex() in out
-    assert "wait heater" in out
+    assert "bed 60 degC" in out
     status, out, _ = run("show", good, "--first", "5", "--json")
     answer = strict(out)
     assert len(answer["instructions"]) == 5

@@ -13,11 +13,12 @@ import numpy as np
 from industriverse_core.artefacts import Severity
 from industriverse_core.units import MM, MM3
 from shield_node.gates.context import Context
-from shield_node.gates.registry import Hits, Seen, rule
+from shield_node.gates.registry import WHOLE_PROGRAM, Hits, Seen, rule
 
 FLOW_TOLERANCE = 1.05  # slicers round E to 10 um of filament
 FLOW_SLACK_M3 = 1e-9  # the melt in the nozzle; real sliced files stay below 0.2 mm^3
 WIDEST_BEAD = 10.0  # bead cross-section over nozzle diameter squared; purge lines reach 5, walls 1
+DIAMETER_TOLERANCE = 0.01
 LONGEST_RETRACTION_M = 1.0  # longer than any filament path from drive to nozzle
 
 
@@ -109,6 +110,46 @@ def absent(context: Context) -> Iterator[Hits]:
             "Choose the machine that the program was made for.",
         ),
     )
+
+
+@rule("extruder.filament", "A program counts with the filament that the machine feeds.")
+def filament(context: Context) -> Iterator[Hits]:
+    """Its filament diameter turns volumes into lengths: another one than the machine's, by more than 1 %, would feed
+    another amount than the gates have judged."""
+    extruder = context.profile.extruder
+    written = context.program.metadata.filament_diameter_m
+    if extruder is None or not (context.extrude_m3 != 0.0).any():
+        return
+    if abs(written - extruder.filament_diameter) <= DIAMETER_TOLERANCE * extruder.filament_diameter:
+        return
+    seen = Seen(
+        f"the program counts with filament of {written / MM:g} mm; {context.profile.id} feeds "
+        f"{extruder.filament_diameter / MM:g} mm.",
+        "Slice for the machine's filament.",
+        written / MM,
+        extruder.filament_diameter / MM,
+        "mm",
+    )
+    yield Hits(Severity.ERROR, WHOLE_PROGRAM, lambda _: seen)
+
+
+@rule("extruder.nozzle", "A program is sliced for the nozzle that the machine has.")
+def nozzle(context: Context) -> Iterator[Hits]:
+    """A file that names no nozzle passes."""
+    extruder = context.profile.extruder
+    written = context.program.metadata.nozzle_diameter_m
+    if extruder is None or written == 0.0:
+        return
+    if not abs(written - extruder.nozzle_diameter) <= DIAMETER_TOLERANCE * extruder.nozzle_diameter:
+        seen = Seen(
+            f"the program was sliced for a nozzle of {written / MM:g} mm; {context.profile.id} has "
+            f"{extruder.nozzle_diameter / MM:g} mm.",
+            "Change the nozzle and the profile, or slice for this nozzle.",
+            written / MM,
+            extruder.nozzle_diameter / MM,
+            "mm",
+        )
+        yield Hits(Severity.WARNING, WHOLE_PROGRAM, lambda _: seen)
 
 
 def _bucket(change: np.ndarray) -> np.ndarray:

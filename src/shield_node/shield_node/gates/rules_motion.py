@@ -20,6 +20,7 @@ RADIUS_ABSOLUTE_M = 0.5e-3  # GRBL 1.1: error 33 above 0.5 mm, or above 5 um and
 RADIUS_SMALL_M = 5e-6
 RADIUS_RELATIVE = 1e-3
 LONGEST_DWELL_S = 600.0
+LONGEST_MOVE_S = 3600.0
 
 
 @rule("motion.feed", "A feed move has a feed above zero; one above the machine's speed is clamped and noted.")
@@ -60,6 +61,41 @@ def feed(context: Context) -> Iterator[Hits]:
                 "mm/s",
             ),
         )
+
+
+@rule("motion.endless", "One move lasts at most an hour.")
+def endless(context: Context) -> Iterator[Hits]:
+    """A feed near zero stalls the machine as well as zero does; the usual cause is a unit that was mistaken."""
+    seconds = context.least_time_s
+    yield Hits(
+        Severity.ERROR,
+        np.flatnonzero(context.is_motion & (context.asked_speed_m_s > 0.0) & ~(seconds <= LONGEST_MOVE_S)),
+        lambda i: Seen(
+            f"one move takes {seconds[i] / 3600:.3g} h; at most {LONGEST_MOVE_S / 3600:g} h is allowed.",
+            "Write the feed that was meant (F in mm/min).",
+            seconds[i],
+            LONGEST_MOVE_S,
+            "s",
+        ),
+    )
+
+
+@rule("motion.jump", "Only moves and homing change the position.")
+def jump(context: Context) -> Iterator[Hits]:
+    """Homing puts the homed axes to 0 and leaves the others. Any other instruction with another position than the one
+    before it would move the machine where no rule looks."""
+    program = context.program
+    expected = context.starts_m.copy()
+    homes = context.is_op(Op.HOME)
+    for axis in range(3):
+        expected[homes & ((program.target & (1 << axis)) != 0), axis] = 0.0
+    same = (context.ends_m == expected) | (np.isnan(context.ends_m) & np.isnan(expected))
+    where = np.flatnonzero(~context.is_motion & ~same.all(axis=1))
+    yield Hits(
+        Severity.ERROR,
+        where,
+        lambda i: Seen("the position changes without a move.", "Compile the program again from its G-code."),
+    )
 
 
 def _limit_table(profile: MachineProfile) -> dict[Limit, float]:
