@@ -45,7 +45,7 @@ def read(data: bytes, name: str, dialect: str | None) -> Program:
     while start < len(body):
         stop = body.find(b"\n", start + CHUNK_BYTES) + 1 or len(body)
         words = tokens.tokenise(array, start, stop)
-        commands += int(np.isin(words.letters[: words.first_word[-1]], [ord(c) for c in _COMMAND_LETTERS]).sum())
+        commands += _count_commands(words)
         if not session.ended:
             _interpret(session, body, words, lines + 1)
         lines += len(words)
@@ -77,6 +77,13 @@ def _refuse_non_text(data: bytes, name: str) -> None:
             f"{name}: is not a text file (it begins with {data[:16]!r}).",
             "Give a G-code file (PrusaSlicer, Cura, CAM) or an Industrial Bytecode file.",
         )
+
+
+def _count_commands(words: Tokens) -> int:
+    """Words like G1, M104, T0."""
+    used = int(words.first_word[-1])
+    letters = np.isin(words.letters[:used], [ord(letter) for letter in _COMMAND_LETTERS])
+    return int(np.count_nonzero(letters & np.isfinite(words.values[:used])))
 
 
 def _first_line(body: bytes) -> str:
