@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from industriverse_core.errors import MachineError
+from machine_node.transport import SerialTransport
+
+RETRY_S = 2.0
+STALE_S = 1.0
 MAX_LINE_BYTES = 128
 FIELDS = 5
 
@@ -56,3 +61,51 @@ class MeterParser:
             self._partial.clear()
             self._synchronised = False
         return readings
+
+
+class MeterPort:
+    """The meter's serial port: opened when it is there, tried again every RETRY_S. The job does not need it.
+
+    Args:
+        port: device path; "" = there is no meter.
+        baud: [bit/s].
+    """
+
+    def __init__(self, port: str, baud: int) -> None:
+        self._port, self._baud = port, baud
+        self._transport: SerialTransport | None = None
+        self._parser = MeterParser()
+        self._retry_at = 0.0
+        self._last: MeterReading | None = None
+        self._last_s = 0.0
+
+    def readers(self) -> list[SerialTransport]:
+        """For select."""
+        return [] if self._transport is None else [self._transport]
+
+    def poll(self, now: float) -> None:
+        """Take what has arrived."""
+        if not self._port:
+            return
+        try:
+            if self._transport is None:
+                if now < self._retry_at:
+                    return
+                self._retry_at = now + RETRY_S
+                self._transport = SerialTransport(self._port, self._baud)
+                self._parser = MeterParser()
+            readings = self._parser.feed(self._transport.read())
+            if readings:
+                self._last, self._last_s = readings[-1], now
+        except MachineError:
+            self.close()
+
+    def reading(self, now: float) -> MeterReading | None:
+        """The last reading, or None when it is older than STALE_S."""
+        return self._last if now - self._last_s < STALE_S else None
+
+    def close(self) -> None:
+        """Release the port."""
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None

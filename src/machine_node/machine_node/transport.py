@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import termios
 from contextlib import suppress
 
 import serial
@@ -28,9 +29,10 @@ class SerialTransport:
         self._pending = bytearray()
         try:
             self._serial = serial.Serial(port, baud, timeout=0, write_timeout=0, exclusive=True)
-        except (OSError, ValueError) as error:  # SerialException is an OSError
+            self._descriptor = self._serial.fileno()
+            _tell_silence_from_end(self._descriptor)
+        except (OSError, ValueError, termios.error) as error:  # SerialException is an OSError
             raise _unavailable(port, error) from error
-        self._descriptor = self._serial.fileno()
 
     def fileno(self) -> int:
         """For select."""
@@ -76,6 +78,13 @@ class SerialTransport:
         """Release the port."""
         with suppress(OSError):
             self._serial.close()
+
+
+def _tell_silence_from_end(descriptor: int) -> None:
+    """pyserial's VMIN=0 makes read return nothing both in silence and at the end; with 1 silence is EAGAIN."""
+    settings = termios.tcgetattr(descriptor)
+    settings[6][termios.VMIN] = 1
+    termios.tcsetattr(descriptor, termios.TCSANOW, settings)
 
 
 def _unavailable(port: str, error: Exception) -> MachineError:

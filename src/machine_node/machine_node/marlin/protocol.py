@@ -269,6 +269,12 @@ class Connection:
         self._remember(line, data)
         return line, data
 
+    def abandon_lost(self) -> None:
+        """Never send the lost lines; the next command takes the number that the controller waits for."""
+        if self.lost:
+            self.next_line = self.lost[0][0]
+            self.lost.clear()
+
     def _remember(self, line: int, data: bytes) -> None:
         self.unacknowledged.append((line, data))
         self.unacknowledged_bytes += len(data)

@@ -109,9 +109,7 @@ class Commands:
     def _position(self, now_s: float) -> str:
         x, y, z, e = (value * 1e3 for value in self._motion.target_m)
         ax, ay, az, ae = (value * 1e3 for value in self._motion.position_m(now_s))
-        return (
-            f"X:{x:.2f} Y:{y:.2f} Z:{z:.2f} E:{e:.2f} Count X: {ax:.2f} Y:{ay:.2f} Z:{az:.2f} E:{ae:.2f}"
-        )
+        return f"X:{x:.2f} Y:{y:.2f} Z:{z:.2f} E:{e:.2f} Count X: {ax:.2f} Y:{ay:.2f} Z:{az:.2f} E:{ae:.2f}"
 
     # --- conditions ---
 

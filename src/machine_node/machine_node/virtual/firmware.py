@@ -229,7 +229,7 @@ class Firmware:
             if self._running is None:
                 if not self._queue:
                     return
-                number, command = self._queue[0]
+                command = self._queue[0][1]
                 self._running = self._commands.run(command, now_s)
                 self._waiting = None
                 self._busy_s = now_s + BUSY_PERIOD_S

@@ -218,10 +218,9 @@ class Motion:
         scale_before, scale, factor = speed / nominal_before, speed / nominal, 1.0
         for axis in range(4):
             leaving, entering = before[axis] * scale_before * factor, speeds[axis] * scale * factor
+            jerk = abs(leaving - entering)
             if leaving * entering < 0.0:
-                jerk = max(abs(leaving), abs(entering))  # a reversal starts from standstill
-            else:
-                jerk = abs(leaving - entering)
+                jerk = max(abs(leaving), abs(entering))  # a reversal passes through standstill
             if jerk > self.limits.jerk_m_s[axis]:
                 factor *= self.limits.jerk_m_s[axis] / jerk
         speed *= factor
@@ -237,7 +236,9 @@ class Motion:
         leaving = MINIMUM_SPEED_M_S
         while index >= first:
             block = blocks[index]
-            entry = min(block.max_entry_m_s, math.sqrt(leaving * leaving + 2.0 * block.acceleration_m_s2 * block.length_m))
+            entry = min(
+                block.max_entry_m_s, math.sqrt(leaving * leaving + 2.0 * block.acceleration_m_s2 * block.length_m)
+            )
             if index == first and self._running is not None:
                 entry = self._pinned_entry(block)
             if index < len(blocks) - 1 and abs(entry - block.entry_m_s) < 1e-9:
@@ -246,9 +247,7 @@ class Motion:
             index -= 1
         for position in range(max(index, first), len(blocks) - 1):
             block, following = blocks[position], blocks[position + 1]
-            reachable = math.sqrt(
-                block.entry_m_s * block.entry_m_s + 2.0 * block.acceleration_m_s2 * block.length_m
-            )
+            reachable = math.sqrt(block.entry_m_s * block.entry_m_s + 2.0 * block.acceleration_m_s2 * block.length_m)
             if following.entry_m_s > reachable:
                 following.entry_m_s = reachable
 

@@ -1,0 +1,474 @@
+"""The machine's worker: one thread that owns the serial ports, streams the program and asks the guard each time.
+
+No ROS here. The executor's thread calls the public methods; they take the one lock, so that a stop request or a
+permit is seen before the next line is written. Steady time everywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from enum import IntEnum
+
+from industriverse_core.digest import NO_DIGEST
+from industriverse_core.errors import CoreError, ErrorCode, MachineError, PermitError
+from industriverse_core.machine import MachineProfile
+from industriverse_core.permit import Permit, StopLevel
+from industriverse_core.program import Heater, Op
+from industriverse_core.telemetry import UNMEASURED, HeaterReading, MachineState, Vector
+from machine_node.execution import Execution, Outcome, Result, Snapshot
+from machine_node.marlin import protocol as p
+from machine_node.marlin.driver import MarlinDriver
+from machine_node.marlin.pieces import Kind, check_sendable
+from machine_node.marlin.streamer import Streamer
+from machine_node.meter import MeterPort
+from machine_node.permit_guard import Cause, GuardState, PermitGuard
+from machine_node.transport import SerialTransport
+
+RETRY_S = 2.0
+HEATERS_OFF = ("M104 S0", "M140 S0", "M107")
+LONGEST_SLEEP_S = 0.02
+EXECUTING_SLEEP_S = 0.005
+STOP_LIMIT_S = 5.0  # from a stop to the controller's acknowledgement of it
+REPORT_STALE_S = 5.0  # older temperature reports are not shown
+POSITION_POLL_S = 1.0  # physics time, where the controller has no automatic reports
+
+
+class _Step(IntEnum):
+    """Where an execution is."""
+
+    STREAMING = 1
+    FINISHING = 2  # everything was sent; M400 and heaters off are on their way
+    STOPPING = 3  # the guard has ended it; heaters off is on its way
+
+
+class Machine:
+    """Worker and its interface.
+
+    Args:
+        profile, port, meter_port, baud, time_scale: see the node's parameters; baud 0 = the profile's.
+        guard: judges permits; only touched under the lock.
+        log: gets one line a remarkable event, in any thread.
+    """
+
+    def __init__(
+        self,
+        profile: MachineProfile,
+        port: str,
+        meter_port: str,
+        guard: PermitGuard,
+        time_scale: float = 1.0,
+        baud: int = 0,
+        log: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._profile = profile
+        self._port = port
+        self._baud = baud or profile.protocol.baud
+        self._scale = time_scale
+        self._guard = guard
+        self._log = log
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._main, name="serial", daemon=True)
+        self._stopping = False
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self.failure: BaseException | None = None  # a bug in the worker's thread
+        self._transport: SerialTransport | None = None
+        self._driver: MarlinDriver | None = None
+        self._retry_at = 0.0
+        self._logged = ""  # last problem that was logged
+        self._fault: CoreError | None = None
+        self._meter = MeterPort(meter_port, self._baud)
+        self._execution: Execution | None = None
+        self._streamer: Streamer | None = None
+        self._step = _Step.STREAMING
+        self._stop_until = 0.0
+        self._killed = False
+        self._cancel = ""
+        self._fan = 0.0
+        self._position_m: Vector = UNMEASURED
+        self._poll_at = 0.0
+
+    # --- for the executor's thread ---
+
+    def start(self) -> None:
+        """Begin to connect."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the worker; a running execution is stopped first (heaters off, as far as the port still takes it)."""
+        self._stopping = True
+        self._wake()
+        if self._thread.ident is not None:
+            self._thread.join(5.0)
+
+    @property
+    def connected(self) -> bool:
+        """True when the handshake is done."""
+        driver = self._driver
+        return driver is not None and driver.ready
+
+    def check_free(self) -> None:
+        """Raise MachineError or PermitError when an execution could not begin now."""
+        with self._lock:
+            self._check_free(time.monotonic())
+
+    def begin(self, execution: Execution) -> None:
+        """Accept an execution; it moves when permits come. Raises what `check_free` raises, and MachineError
+        (PROTOCOL) for a program that this controller is never sent."""
+        check_sendable(execution.program)
+        with self._lock:
+            now = time.monotonic()
+            driver = self._check_free(now)
+            streamer = Streamer(execution.program, execution.plan, self._profile, self._scale, driver.planner_free_idle)
+            self._guard.accept(execution.digest, now)
+            self._execution, self._streamer = execution, streamer
+            self._step, self._cancel, self._killed = _Step.STREAMING, "", False
+        self._wake()
+
+    def _check_free(self, now: float) -> MarlinDriver:
+        self._guard.tick(now)
+        if self._execution is not None:
+            raise MachineError(ErrorCode.BUSY, "another execution runs on this machine.", "Wait for its end.")
+        if self._guard.state is GuardState.LATCHED:
+            raise PermitError(
+                ErrorCode.MACHINE_LATCHED,
+                "the machine is stopped and latched.",
+                "Clear the stop first: industriverse clear --reason '...'.",
+            )
+        driver = self._driver
+        if driver is None or not driver.ready:
+            seen = f" ({self._fault.message})" if self._fault is not None else ""
+            raise MachineError(
+                ErrorCode.PORT_UNAVAILABLE, f"the machine is not connected{seen}.", "Switch it on and check its port."
+            )
+        return driver
+
+    def on_permit(self, permit: Permit) -> None:
+        """A permit as received."""
+        with self._lock:
+            self._guard.on_permit(permit, time.monotonic())
+        self._wake()
+
+    def on_malformed_permit(self) -> None:
+        """A permit message that is not even a permit."""
+        with self._lock:
+            self._guard.refused[ErrorCode.UNREADABLE_MESSAGE.name] += 1
+
+    def on_stop(self, machine_id: str, level: StopLevel, source: str, reason: str) -> None:
+        """A stop request."""
+        with self._lock:
+            self._guard.on_stop(machine_id, level, source, reason, time.monotonic())
+        self._wake()
+
+    def cancel(self, reason: str) -> None:
+        """End the running execution as soon as possible: the stream stops, heaters off."""
+        with self._lock:
+            self._cancel = reason or "cancelled"
+        self._wake()
+
+    def snapshot(self) -> Snapshot:
+        """The state now; renews the challenge, so publish it."""
+        now = time.monotonic()
+        with self._lock:
+            self._guard.tick(now)
+            guard, execution, streamer, driver = self._guard, self._execution, self._streamer, self._driver
+            code, message = self._explain()
+            if streamer is not None:
+                streamer.advance(now)
+                self._position_m = streamer.position_m
+            position = driver.position if driver is not None else None
+            return Snapshot(
+                state=self._state(),
+                challenge=guard.challenge(now),
+                code=code,
+                message=message,
+                job_id=execution.job_id if execution is not None else "",
+                digest=execution.digest if execution is not None else NO_DIGEST,
+                sent=streamer.sent if streamer is not None else 0,
+                acknowledged=streamer.acknowledged if streamer is not None else 0,
+                executed=streamer.executed if streamer is not None else 0,
+                total=streamer.total if streamer is not None else 0,
+                progress=self._progress(),
+                position_m=self._position_m,
+                reported_position_m=(position.x_m, position.y_m, position.z_m) if position is not None else UNMEASURED,
+                heaters=self._heaters(now),
+                fan=self._fan,
+                meter=self._meter.reading(now),
+                permit_sequence=guard.sequence,
+                permit_age_s=None if guard.received_s is None else now - guard.received_s,
+                latch_id=guard.latch_id,
+                queued_s=streamer.queued_s(now) if streamer is not None else 0.0,
+                resends=driver.resends if driver is not None else 0,
+                refused_permits=dict(guard.refused),
+            )
+
+    def _state(self) -> MachineState:
+        if self._guard.state is GuardState.LATCHED:
+            return MachineState.LATCHED
+        if self._driver is None or not self._driver.ready:
+            broken = self._fault is not None and self._fault.code is not ErrorCode.PORT_UNAVAILABLE
+            return MachineState.FAULT if broken else MachineState.DISCONNECTED
+        if self._guard.state is GuardState.HOLD:
+            return MachineState.HOLDING
+        return MachineState.IDLE if self._execution is None else MachineState.EXECUTING
+
+    def _explain(self) -> tuple[ErrorCode, str]:
+        if self._guard.state is GuardState.LATCHED and self._guard.cause is not None:
+            return self._guard.cause.code, self._guard.cause.message
+        if self._fault is not None:
+            return self._fault.code, str(self._fault)
+        return ErrorCode.OK, ""
+
+    def _progress(self) -> float:
+        execution, streamer = self._execution, self._streamer
+        if execution is None or streamer is None or streamer.executed == 0:
+            return 0.0
+        whole = execution.plan.total_s
+        if whole <= 0.0:
+            return streamer.executed / streamer.total
+        return float(execution.plan.end_s[streamer.executed - 1]) / whole
+
+    def _heaters(self, now: float) -> tuple[HeaterReading, ...]:
+        driver = self._driver
+        if driver is None or now - driver.temperatures_s > REPORT_STALE_S:
+            return ()
+        t = driver.temperatures
+        readings = [HeaterReading(Heater.HOTEND, t.hotend_c, t.hotend_target_c, t.hotend_duty)]
+        if self._profile.bed is not None:
+            readings.append(HeaterReading(Heater.BED, t.bed_c, t.bed_target_c, t.bed_duty))
+        return tuple(readings)
+
+    def _wake(self) -> None:
+        with suppress(OSError):
+            os.write(self._wake_write, b"w")
+
+    # --- the worker ---
+
+    def _main(self) -> None:
+        try:
+            while not self._stopping:
+                self._turn()
+            self._say_goodbye()
+        except BaseException as error:  # noqa: BLE001 - a bug in this thread must end the process, not hide in it
+            self.failure = error
+        finally:
+            self._meter.close()
+            if self._transport is not None:
+                self._transport.close()
+
+    def _turn(self) -> None:
+        """Wait for something to do, then do all of it."""
+        self._wait()
+        now = time.monotonic()
+        self._meter.poll(now)
+        if self._driver is None:
+            if now >= self._retry_at:
+                self._connect(now)
+            return
+        try:
+            with self._lock:
+                self._serve(now)
+            self._stream()
+        except CoreError as error:
+            self._fail(error)
+
+    def _wait(self) -> None:
+        timeout = LONGEST_SLEEP_S
+        streamer = self._streamer
+        if streamer is not None:
+            timeout = min(EXECUTING_SLEEP_S, max(0.0005, streamer.room_in_s(time.monotonic())))
+        readers: list[object] = [self._wake_read, *self._meter.readers()]
+        readers += [self._transport] if self._transport is not None else []
+        writers = [self._transport] if self._transport is not None and self._transport.wants_write else []
+        readable, writable, _ = select.select(readers, writers, [], timeout)
+        if self._wake_read in readable:
+            with suppress(BlockingIOError):
+                os.read(self._wake_read, 4096)
+        if writable and self._transport is not None:
+            try:
+                self._transport.flush()
+            except MachineError as error:
+                self._fail(error)
+
+    def _connect(self, now: float) -> None:
+        self._retry_at = now + RETRY_S
+        try:
+            self._transport = SerialTransport(self._port, self._baud)
+        except MachineError as error:
+            self._note(error)
+            return
+        buffer = round(self._profile.protocol.receive_buffer * self._scale)
+        self._driver = MarlinDriver(self._transport, buffer, now)
+
+    def _note(self, error: CoreError) -> None:
+        """Remember a problem of the connection; log it once."""
+        self._fault = error
+        if str(error) != self._logged:
+            self._logged = str(error)
+            self._log(str(error))
+
+    def _fail(self, error: CoreError) -> None:
+        """The connection or the controller has failed: end the execution, close, try again later."""
+        with self._lock:
+            self._note(error)
+            self._driver = None
+            if self._transport is not None:
+                self._transport.close()
+                self._transport = None
+            self._retry_at = time.monotonic() + RETRY_S
+            if self._execution is not None:
+                cause = self._guard.cause
+                if self._step is _Step.STOPPING and cause is not None:
+                    self._end(Outcome.STOPPED, cause.code, cause.message)
+                else:
+                    self._end(Outcome.FAULT, error.code, str(error))
+
+    def _serve(self, now: float) -> None:
+        """What has arrived, the passing of time, and what follows from both. Under the lock."""
+        driver, streamer = self._driver, self._streamer
+        assert driver is not None
+        was_ready = driver.ready
+        may_repeat = self._execution is None or self._step is _Step.STOPPING or self._guard.motion_allowed(now)
+        for event in driver.poll(now, may_repeat):
+            if isinstance(event, p.Acknowledged):
+                if streamer is not None:
+                    streamer.on_acknowledged(event.line, event.planner_free, now)
+            elif isinstance(event, p.ResendRequest) and streamer is not None:
+                streamer.on_resend(now)
+        if driver.ready and not was_ready:
+            self._fault, self._logged = None, ""
+            self._fan = 0.0
+            self._log(f"connected to {self._port}")
+        self._guard.tick(now)
+        if self._execution is not None:
+            self._judge(driver, now)
+        elif driver.ready:
+            self._ask_position(driver, now)
+
+    def _ask_position(self, driver: MarlinDriver, now: float) -> None:
+        """M114 where the controller does not report by itself, and only while nothing else is sent."""
+        if now >= self._poll_at and not driver.capabilities.get("AUTOREPORT_POS", False) and driver.can_send("M114"):
+            self._poll_at = now + POSITION_POLL_S / self._scale
+            driver.send("M114", now)
+
+    # --- execution ---
+
+    def _judge(self, driver: MarlinDriver, now: float) -> None:
+        """Whether the execution goes on, has to stop, or is over."""
+        guard, streamer = self._guard, self._streamer
+        assert streamer is not None
+        streamer.advance(now)
+        if self._step is _Step.STOPPING:
+            self._await_stop(driver, now)
+            return
+        if self._cancel:
+            guard.end(now)
+            guard.cause = Cause(ErrorCode.CANCELLED, f"cancelled: {self._cancel}")
+        elif guard.state is GuardState.HOLD and streamer.barrier is Kind.CYCLE:
+            # homing and levelling are moves of the controller's own: they cannot be held, only broken off
+            guard.latch(Cause(ErrorCode.PERMIT_LAPSED, "the motion permit lapsed while homing or levelling."), now)
+        if not guard.has_execution:
+            self._stop(driver, now)
+        elif self._step is _Step.FINISHING and driver.settled:
+            streamer.executed = streamer.total
+            guard.end(now)
+            self._end(Outcome.COMPLETED, ErrorCode.OK, "")
+
+    def _stop(self, driver: MarlinDriver, now: float) -> None:
+        """Break off what the controller does by itself, and switch the heaters off."""
+        guard, streamer = self._guard, self._streamer
+        assert streamer is not None
+        assert guard.cause is not None
+        if streamer.sent == 0 and driver.settled and guard.cause.code is ErrorCode.NO_PERMIT:
+            self._end(Outcome.REFUSED, guard.cause.code, guard.cause.message)
+            return
+        self._step, self._stop_until = _Step.STOPPING, now + STOP_LIMIT_S
+        barrier = streamer.barrier
+        if guard.stop_level is StopLevel.STOP0 or (barrier is not None and not driver.has_emergency_parser):
+            self._kill(driver)
+            return
+        urgent = "" if barrier is None else "M410" if barrier is Kind.CYCLE else "M108"
+        power_off = ("M84",) if guard.stop_level is StopLevel.STOP1 else ()
+        driver.run(*HEATERS_OFF, "M400", *power_off, now=now, urgent=urgent)
+        self._fan = 0.0
+
+    def _kill(self, driver: MarlinDriver) -> None:
+        """M112: the controller switches everything off and has to be reset."""
+        self._killed = True
+        driver.kill()
+
+    def _await_stop(self, driver: MarlinDriver, now: float) -> None:
+        guard = self._guard
+        assert guard.cause is not None
+        if guard.stop_level is StopLevel.STOP0 and not self._killed:
+            self._kill(driver)
+        if self._killed:
+            if now >= self._stop_until:
+                raise MachineError(ErrorCode.NO_REPLY, "the controller did not confirm M112.", "Switch it off.")
+            return  # its 'Printer halted' arrives as a fault
+        if driver.settled:
+            self._end(Outcome.STOPPED, guard.cause.code, guard.cause.message)
+        elif now >= self._stop_until:
+            self._kill(driver)
+            self._stop_until = now + 1.0
+
+    def _end(self, outcome: Outcome, code: ErrorCode, message: str) -> None:
+        """Tell the owner; the guard keeps its latch if it has one."""
+        execution, streamer = self._execution, self._streamer
+        assert execution is not None
+        assert streamer is not None
+        self._guard.end(time.monotonic())
+        self._execution = self._streamer = None
+        self._log(f"job {execution.job_id or '-'}: {outcome.name} {message}".strip())
+        execution.on_end(Result(outcome, code, message, streamer.executed))
+
+    def _stream(self) -> None:
+        """Write every line that may be written now. The guard is asked before each one, under the lock."""
+        while True:
+            with self._lock:
+                if not self._write_one(time.monotonic()):
+                    return
+
+    def _write_one(self, now: float) -> bool:
+        execution, streamer, driver = self._execution, self._streamer, self._driver
+        if execution is None or streamer is None or driver is None or self._step is not _Step.STREAMING:
+            return False
+        if not self._guard.motion_allowed(now):
+            return False
+        if streamer.all_sent:
+            # everything was sent: wait for the last move; no job owns the heaters any more
+            driver.run("M400", *HEATERS_OFF, now=now)
+            self._step = _Step.FINISHING
+            return False
+        piece = streamer.peek(now)
+        if piece is None or (piece.text and not driver.can_send(piece.text)):
+            return False
+        line = driver.send(piece.text, now) if piece.text else 0
+        streamer.take(line, now, self._guard.speed_scale)
+        if piece.kind is Kind.INSTANT and execution.program.op[piece.instruction] == Op.SET_FAN:
+            self._fan = float(execution.program.value[piece.instruction])
+        return True
+
+    def _say_goodbye(self) -> None:
+        """The process ends: stop the stream, heaters off."""
+        driver = self._driver
+        if driver is None or not driver.ready:
+            return
+        with suppress(CoreError), self._lock:
+            now = time.monotonic()
+            if self._execution is not None:
+                self._guard.end(now)
+                self._guard.cause = Cause(ErrorCode.CANCELLED, "the machine node was ended.")
+                self._stop(driver, now)
+                self._execution = self._streamer = None
+        with suppress(CoreError):
+            deadline = time.monotonic() + 1.0
+            while not driver.settled and time.monotonic() < deadline:
+                select.select([self._transport], [], [], 0.02)
+                driver.poll(time.monotonic())

@@ -1,0 +1,274 @@
+"""Device verbs of a Marlin controller: handshake, send within the window, resends, stops. Over any transport.
+
+The driver never blocks and reads no clock: `poll(now)` takes what has arrived and goes one step on. Failures are
+MachineErrors; after one the driver is of no use any more and its owner opens a new connection.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from enum import Enum, auto
+from typing import Protocol
+
+from industriverse_core.errors import ErrorCode, MachineError
+from machine_node.marlin import protocol as p
+
+NUMBERING_RETRY_S = 1.0  # while a board boots it does not answer
+HANDSHAKE_LIMIT_S = 15.0
+QUIET_S = 0.05  # silence after which no more answers to old lines are expected
+NO_REPLY_S = 10.0  # Marlin says `busy` every 2 s
+URGENT_RESERVE_BYTES = 24  # of the receive buffer, so that M108 or M410 always fits
+LONGEST_WINDOW_BYTES = 2048
+
+CONNECT = ("G21", "G90", "M83", "M220 S100", "M221 S100", "M104 S0", "M140 S0", "M107")
+
+
+class Transport(Protocol):
+    """What the driver needs of a serial port."""
+
+    def read(self) -> bytes:
+        """What has arrived; b"" = nothing."""
+
+    def write(self, data: bytes) -> None:
+        """Write everything, now or soon."""
+
+
+class Phase(Enum):
+    """Where the connection is."""
+
+    NUMBERING = auto()  # M110 N0 was sent, its ok has not come
+    SETTLING = auto()  # it has come; waiting until answers to repeated ones are over
+    CONFIGURING = auto()  # M115 and the settings
+    READY = auto()
+
+
+class MarlinDriver:
+    """One connection to one controller.
+
+    Args:
+        transport: the open port.
+        receive_buffer: of the controller [bytes]; unacknowledged bytes stay below it.
+        now: steady time [s].
+
+    Attributes:
+        phase: see Phase; commands can be sent in READY.
+        capabilities: of M115.
+        temperatures, position: the last reports, with the time at which they came (-inf = never).
+        planner_free_idle: free planner blocks that an idle controller reports; 0 = it does not report.
+        resends: lines sent again so far.
+    """
+
+    def __init__(self, transport: Transport, receive_buffer: int, now: float) -> None:
+        self._transport = transport
+        self._window_bytes = min(LONGEST_WINDOW_BYTES, receive_buffer) - URGENT_RESERVE_BYTES
+        self._connection = p.Connection()
+        self._commands: deque[str] = deque()  # of the handshake, and of `run`
+        self._patient_line = 0  # M109 or M190: temperatures show that the controller lives
+        self.phase = Phase.NUMBERING
+        self.capabilities: dict[str, bool] = {}
+        self.temperatures = p.Temperatures()
+        self.temperatures_s = -math.inf
+        self.position: p.Position | None = None
+        self.planner_free_idle = 0
+        self.resends = 0
+        self._began_s = now
+        self._numbered_s = -math.inf
+        self._heard_s = now
+        self._progress_s = now
+        self._resend_since: float | None = None
+
+    # --- state ---
+
+    @property
+    def ready(self) -> bool:
+        """True when commands can be sent."""
+        return self.phase is Phase.READY
+
+    @property
+    def has_emergency_parser(self) -> bool:
+        """True when M108, M112 and M410 act at once even while the controller is busy."""
+        return self.capabilities.get("EMERGENCY_PARSER", False)
+
+    @property
+    def settled(self) -> bool:
+        """True when nothing waits to be sent and every line was acknowledged."""
+        return not self._commands and self._idle
+
+    @property
+    def _idle(self) -> bool:
+        return not self._connection.unacknowledged and not self._connection.lost
+
+    # --- sending ---
+
+    def can_send(self, command: str) -> bool:
+        """True when the command fits into what the controller's receive buffer surely has free."""
+        if not self.ready or self._commands or self._connection.lost or self._resend_since is not None:
+            return False
+        return self._fits(command)
+
+    def _fits(self, command: str) -> bool:
+        taken = self._connection.unacknowledged_bytes
+        return taken == 0 or taken + len(command) + 14 <= self._window_bytes
+
+    def send(self, command: str, now: float) -> int:
+        """Write a command; its line number. The caller has asked `can_send`."""
+        line, data = self._connection.frame(command)
+        if len(self._connection.unacknowledged) == 1:
+            self._progress_s = now
+        if command.startswith(("M109", "M190", "M191")):
+            self._patient_line = line
+        self._transport.write(data)
+        return line
+
+    def run(self, *commands: str, now: float, urgent: str = "") -> None:
+        """Send these as the window allows; `settled` tells when they are done. The urgent one is written at once.
+
+        Lines that the controller has lost are not sent again: only these commands are wanted now.
+        """
+        self._connection.abandon_lost()
+        self._resend_since = None
+        if urgent:
+            self.send(urgent, now)
+        self._commands.extend(commands)
+
+    def kill(self) -> None:
+        """M112 without a line number, on a line of its own: it works whatever was sent before."""
+        self._transport.write(b"\nM112\n")
+
+    # --- receiving ---
+
+    def poll(self, now: float, may_repeat: bool = True) -> list[p.Event]:
+        """Events of what has arrived.
+
+        Args:
+            now: steady time [s].
+            may_repeat: lost lines may be sent again; False while nothing may move.
+        Raises MachineError: NO_REPLY, CONTROLLER_ERROR, CONTROLLER_RESET, PROTOCOL, PORT_UNAVAILABLE.
+        """
+        events: list[p.Event] = []
+        while data := self._transport.read():
+            events += self._connection.receive(data)
+        for event in events:
+            self._on_event(event, now)
+        if may_repeat:
+            self._repeat_lost(now)
+        if self.phase is not Phase.READY:
+            self._go_on(now)
+        else:
+            self._send_commands(now)
+            self._check_silence(now)
+        return events
+
+    def _send_commands(self, now: float) -> None:
+        while self._commands and not self._connection.lost and self._fits(self._commands[0]):
+            self.send(self._commands.popleft(), now)
+
+    def _on_event(self, event: p.Event, now: float) -> None:
+        self._heard_s = now
+        if isinstance(event, p.Acknowledged):
+            self._progress_s = now
+            if event.planner_free is not None and self.phase is not Phase.READY:
+                self.planner_free_idle = max(self.planner_free_idle, event.planner_free)
+        elif isinstance(event, p.Temperatures):
+            self.temperatures, self.temperatures_s = event, now
+        elif isinstance(event, p.Position):
+            self.position = event
+        elif isinstance(event, p.Busy):
+            self._progress_s = now
+        elif isinstance(event, p.Capability):
+            self.capabilities[event.name] = event.enabled
+        elif isinstance(event, p.ResendRequest):
+            self._on_resend_request(event.line, now)
+        elif isinstance(event, p.Fault):
+            raise MachineError(
+                ErrorCode.CONTROLLER_ERROR, f"the controller reports: {event.text}.", "Mend the cause and reset it."
+            )
+        elif isinstance(event, p.Reset):
+            self._on_reset(now)
+
+    def _on_resend_request(self, line: int, now: float) -> None:
+        if self.phase in (Phase.NUMBERING, Phase.SETTLING):
+            return
+        if not self._connection.can_replay(line):
+            raise MachineError(
+                ErrorCode.PROTOCOL,
+                f"the controller asks for line {line}, which is not remembered any more.",
+                "Check the cable; start the job again.",
+            )
+        self._resend_since = now
+
+    def _on_reset(self, now: float) -> None:
+        if self.phase is Phase.READY:
+            raise MachineError(
+                ErrorCode.CONTROLLER_RESET, "the controller was reset.", "Check its supply; start the job again."
+            )
+        self._number(now)
+
+    def _repeat_lost(self, now: float) -> None:
+        """Wait until nothing more comes of the lines that were on their way, then send the lost ones again."""
+        if self._resend_since is not None:
+            if now - self._heard_s < QUIET_S:
+                return
+            self._resend_since = None
+        while self._connection.lost:
+            waiting = self._connection.unacknowledged_bytes
+            if waiting and waiting + len(self._connection.lost[0][1]) > self._window_bytes:
+                return
+            line_and_data = self._connection.replay()
+            assert line_and_data is not None
+            self._transport.write(line_and_data[1])
+            self.resends += 1
+            self._progress_s = now
+
+    def _check_silence(self, now: float) -> None:
+        """A controller that takes a line says so, or that it is busy, or how warm it is while it heats."""
+        waiting = self._connection.unacknowledged
+        if not waiting or self._connection.lost:
+            return
+        since = self._heard_s if waiting[0][0] == self._patient_line else self._progress_s
+        if now - since > NO_REPLY_S:
+            raise MachineError(
+                ErrorCode.NO_REPLY,
+                f"the controller has not answered line {waiting[0][0]} for {NO_REPLY_S:g} s.",
+                "Check the cable and that the machine is on.",
+            )
+
+    # --- handshake ---
+
+    def _number(self, now: float) -> None:
+        self.phase = Phase.NUMBERING
+        self._numbered_s = now
+        self._transport.write(self._connection.frame_restart())
+
+    def _go_on(self, now: float) -> None:
+        """One step of the handshake: number lines, ask for capabilities, set the modes, heaters off."""
+        if now - self._began_s > HANDSHAKE_LIMIT_S:
+            raise MachineError(
+                ErrorCode.NO_REPLY,
+                f"no Marlin controller answered within {HANDSHAKE_LIMIT_S:g} s.",
+                "Check the port, the baud rate and that the machine is on.",
+            )
+        if self.phase is Phase.NUMBERING:
+            if self._connection.next_line == 1 and self._idle and self._numbered_s > -math.inf:
+                self.phase = Phase.SETTLING
+            elif now - self._numbered_s >= NUMBERING_RETRY_S:
+                self._number(now)
+        elif self.phase is Phase.SETTLING:
+            if now - self._heard_s >= QUIET_S:
+                self._connection.restart()
+                self._commands = deque(("M115", *CONNECT))
+                self.phase = Phase.CONFIGURING
+        elif self._idle:
+            self._configure(now)
+
+    def _configure(self, now: float) -> None:
+        """The next setting; automatic reports where the controller has them."""
+        if self._commands:
+            command = self._commands.popleft()
+            if command == "G21":  # the answer to M115 is complete
+                reports = (("AUTOREPORT_TEMP", "M155 S1"), ("AUTOREPORT_POS", "M154 S1"))
+                self._commands += [text for name, text in reports if self.capabilities.get(name, False)]
+            self.send(command, now)
+        else:
+            self.phase = Phase.READY
