@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from industriverse_cli.options import Json
@@ -72,7 +73,7 @@ def _envelope(profile: Any) -> str:
     return " x ".join(sizes)
 
 
-def _print_table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     table = columns(*heads)
     for row in rows:
         table.add_row(*row)

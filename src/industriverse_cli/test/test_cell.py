@@ -114,7 +114,7 @@ def home(tmp_path, monkeypatch, ros_domain):
     """A cell folder as ./cell up leaves it, for this process."""
     monkeypatch.setenv("INDUSTRIVERSE_HOME", str(tmp_path))
     (tmp_path / "demo").mkdir()
-    content = {"cell": "demo", "namespace": "/demo", "domain_id": ros_domain, "pid": os.getpid()}
+    content = {"cell": "demo", "namespace": "demo", "domain_id": ros_domain, "pid": os.getpid()}
     (tmp_path / "demo" / "cell.json").write_text(json.dumps({**content, "machine": "prusa_mk3s"}))
     return tmp_path
 
