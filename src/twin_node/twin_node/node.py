@@ -66,6 +66,7 @@ class TwinNode(CellNode):
         self._lag_s = self._worst_lag_s = 0.0
         self._residual_count = 0
         self._problem = ""
+        self._builder: threading.Thread | None = None
         machine = self._profile.id
         self._residuals = self.create_publisher(Residual, names.residual(machine), qos.SENSOR)
         self.create_subscription(MachineTelemetry, names.telemetry(machine), self._on_telemetry, qos.SENSOR)
@@ -73,6 +74,12 @@ class TwinNode(CellNode):
         self.create_long_service(Predict, names.PREDICT, self._predict)
         self.create_long_service(Price, names.PRICE, self._price)
         self.create_long_service(CloseLedger, names.CLOSE_LEDGER, self._close_ledger)
+
+    def close(self) -> None:
+        """Let a simulation that still runs come to its end."""
+        builder = getattr(self, "_builder", None)
+        if builder is not None:
+            builder.join(BUILD_WAIT_S)
 
     def health(self) -> tuple[bytes, str, dict[str, object]]:
         """What the twin follows, and how late it is."""
@@ -128,7 +135,8 @@ class TwinNode(CellNode):
 
     def _begin_build(self, job_id: str, digest: Digest) -> None:
         """Simulate the job's program in a thread of its own; residuals go on meanwhile."""
-        threading.Thread(target=self._build, args=(job_id, digest), name="expectation", daemon=True).start()
+        self._builder = threading.Thread(target=self._build, args=(job_id, digest), name="expectation", daemon=True)
+        self._builder.start()
 
     def _build(self, job_id: str, digest: Digest) -> None:
         release_realtime()
@@ -166,7 +174,12 @@ class TwinNode(CellNode):
         return response
 
     def _price(self, request: Price.Request, response: Price.Response) -> Price.Response:
-        prediction = convert.prediction_from_msg(request.prediction)
+        try:
+            prediction = convert.prediction_from_msg(request.prediction)
+        except ValueError as error:
+            raise PredictionError(
+                ErrorCode.CANNOT_PRICE, f"the prediction cannot be read: {error}.", "Predict the job again."
+            ) from error
         self._check_machine(prediction.machine_id, ErrorCode.CANNOT_PRICE)
         material = self._material(prediction.material)
         response.quote = convert.quote_to_msg(quote(prediction, self._profile, material, self._tariff))

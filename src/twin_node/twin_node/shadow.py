@@ -41,6 +41,8 @@ class ThermalTwin:
     ramp_from_c: float = math.nan
     ramp_s: float = 0.0
     spread_c: float = 0.0
+    late_c: float = 0.0
+    target_c: float = 0.0
     vector: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,6 +58,10 @@ class ThermalTwin:
             self.vector, ambient_c, before, target_c, fan, flow_w, dt
         )
         self._widen(ambient_c, target_c, dt)
+        # a target that changed between two samples may have done so anywhere between them
+        missed_c = abs(self.temperature_c - before) if target_c != self.target_c else 0.0
+        self.late_c = max(missed_c, self.late_c * math.exp(-dt * self.profile.loss / self.profile.heat_capacity))
+        self.target_c = target_c
         return float(electric_j / dt)
 
     def _widen(self, ambient_c: float, target_c: float, dt: float) -> None:
@@ -71,13 +77,14 @@ class ThermalTwin:
         else:
             settling = max(SHORTEST_SETTLING_S, LATE_SHARE * self.ramp_s)
             self.spread_c *= math.exp(-dt / settling)
+            self.late_c *= math.exp(-dt / settling)
             if self.spread_c < 0.1 * SENSOR_SD_C:
                 self.ramp_from_c, self.ramp_s = self.temperature_c, 0.0
 
     @property
     def sigma_c(self) -> float:
         """Standard deviation of measured - expected temperature [degC]."""
-        return math.hypot(SENSOR_SD_C, self.spread_c)
+        return math.hypot(SENSOR_SD_C, self.spread_c, self.late_c)
 
 
 @dataclass(slots=True)
@@ -158,7 +165,8 @@ class Shadow:
             if profile is None or heater in self._heaters or reading is None:
                 continue
             if math.isfinite(reading.temperature_c):
-                self._heaters[heater] = ThermalTwin(profile, reading.temperature_c)
+                target_c = self._target_c(heater, sample)
+                self._heaters[heater] = ThermalTwin(profile, reading.temperature_c, target_c=target_c)
 
     def _instruction(self, sample: TelemetrySample) -> int:
         """The reported instruction, within the program."""

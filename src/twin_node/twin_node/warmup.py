@@ -6,10 +6,12 @@ from industriverse_core.machine import load_machine
 from industriverse_core.material import load_material
 from industriverse_core.program import Heater, Op, build_program
 from twin_node.oracle import predict
+from twin_node.shadow import ThermalTwin
 
 
 def warm_up() -> None:
-    """Predict one tiny job."""
+    """Predict one tiny job, and step one heater."""
+    profile = load_machine("prusa_mk3s")
     program = build_program(
         [
             {"op": Op.WAIT_HEATER, "target": Heater.BED, "value": 60.0},
@@ -17,4 +19,6 @@ def warm_up() -> None:
             {"op": Op.ARC_FEED, "x_m": 0.03, "feed_m_s": 0.05, "center_1_m": 0.02, "turns": 1},
         ]
     )
-    predict(program, load_machine("prusa_mk3s"), load_material("PLA"))
+    predict(program, profile, load_material("PLA"))
+    if profile.bed is not None:
+        ThermalTwin(profile.bed, 25.0).step(25.0, 60.0, 0.0, 0.0, 1.0)

@@ -1,0 +1,164 @@
+"""The node over DDS: a heartbeat while telemetry comes, services, and a whole job with its ledger."""
+
+import dataclasses
+import math
+import threading
+import time
+
+import pytest
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+
+import industriverse_msgs.msg as im
+from industriverse_core.digest import NO_DIGEST
+from industriverse_core.errors import CoreError, ErrorCode
+from industriverse_core.store import CellPaths, ProgramStore
+from industriverse_core.telemetry import MachineState, Trace
+from industriverse_msgs.msg import ExecutionTrace, MachineTelemetry, Residual
+from industriverse_msgs.srv import CloseLedger, Predict, Price
+from industriverse_ros import convert, names, qos
+from industriverse_ros.testing import bring_up, spin_until
+from twin_node.node import TwinNode
+
+PERIOD_S = 0.05
+
+
+class Cell:
+    """A twin, and this test in the places of machine and conductor."""
+
+    def __init__(self, ros, directory):
+        self.twin = TwinNode(parameter_overrides=[Parameter("cell_dir", value=str(directory))])
+        self.peer = ros.create_node("peer")
+        self.executor = SingleThreadedExecutor()
+        for node in (self.twin, self.peer):
+            self.executor.add_node(node)
+        bring_up(self.twin)
+        machine = "prusa_mk3s"
+        self.telemetry = self.peer.create_publisher(MachineTelemetry, names.telemetry(machine), qos.SENSOR)
+        self.traces = self.peer.create_publisher(ExecutionTrace, names.execution_trace(machine), qos.EVENT)
+        self.residuals = []
+        self.peer.create_subscription(
+            Residual, names.residual(machine), lambda m: self.residuals.append((time.monotonic(), m)), qos.SENSOR
+        )
+        assert spin_until(self.executor, lambda: self.telemetry.get_subscription_count() == 1)
+
+    def call(self, kind, name, **request):
+        client = self.peer.create_client(kind, name)
+        assert spin_until(self.executor, client.service_is_ready)
+        future = client.call_async(kind.Request(**request))
+        assert spin_until(self.executor, future.done, 30.0)
+        return future.result()
+
+    def publish(self, sample):
+        self.telemetry.publish(convert.telemetry_to_msg(sample))
+
+
+@pytest.fixture
+def cell(ros, tmp_path, program):
+    ref = ProgramStore(CellPaths(tmp_path).programs).add(program)
+    cell = Cell(ros, tmp_path)
+    cell.ref = convert.ref_to_msg(ref)
+    yield cell
+    cell.twin.close()
+    cell.executor.shutdown()
+
+
+def play(cell, samples, until):
+    """Publish samples at 20 Hz from another thread while this one spins."""
+    stop = threading.Event()
+
+    def send():
+        for sample in samples:
+            if stop.wait(PERIOD_S):
+                return
+            cell.publish(sample)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        return spin_until(cell.executor, until, 30.0)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_predict_then_price(cell):
+    answer = cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="prusa_mk3s", material="PLA")
+    assert (answer.error_code, answer.error_msg) == (0, "")
+    assert answer.prediction.time_s.low < answer.prediction.time_s.mean < answer.prediction.time_s.high
+    priced = cell.call(Price, names.PRICE, prediction=answer.prediction)
+    assert priced.error_code == 0
+    assert priced.quote.total.mean > 0.0
+    assert bytes(priced.quote.prediction_digest) == bytes(answer.prediction.digest)
+
+
+def test_refusals_are_answers(cell, tmp_path):
+    answer = cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="other", material="PLA")
+    assert answer.error_code == ErrorCode.CANNOT_PREDICT
+    answer = cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="", material="granite")
+    assert answer.error_code == ErrorCode.UNKNOWN_MATERIAL
+    cell.ref.uri = (tmp_path / "absent.arrow").as_uri()
+    assert cell.call(Predict, names.PREDICT, program=cell.ref).error_code == ErrorCode.FILE_NOT_FOUND
+    assert cell.call(Price, names.PRICE).error_code == ErrorCode.UNKNOWN_MATERIAL
+    broken = im.Prediction(machine_id="prusa_mk3s", material="PLA", time_s=im.Estimate(mean=math.nan))
+    assert cell.call(Price, names.PRICE, prediction=broken).error_code == ErrorCode.CANNOT_PRICE
+    assert cell.call(CloseLedger, names.CLOSE_LEDGER, job_id="J9").error_code == ErrorCode.NO_LEDGER
+
+
+def test_the_heartbeat_goes_on_while_a_prediction_runs_and_stops_with_the_telemetry(cell, machine):
+    sample = next(machine.run())
+    idle = [
+        dataclasses.replace(sample, stamp_s=n * PERIOD_S, job_id="", program_digest=NO_DIGEST, state=MachineState.IDLE)
+        for n in range(1, 400)
+    ]
+    requests = [
+        cell.peer.create_client(Predict, names.PREDICT).call_async(Predict.Request(program=cell.ref, material=name))
+        for name in ("PLA", "PETG", "ABS")
+    ]
+    assert play(cell, idle, lambda: len(cell.residuals) >= 20 and all(request.done() for request in requests))
+    gaps = [later[0] - earlier[0] for earlier, later in zip(cell.residuals, cell.residuals[1:], strict=False)]
+    assert sorted(gaps)[len(gaps) // 2] == pytest.approx(0.1, abs=0.04)  # every second sample at 20 Hz
+    message = cell.residuals[-1][1]
+    assert message.incarnation == cell.twin.incarnation
+    assert 0.0 <= message.lag_s < 1.0
+    count = len(cell.residuals)
+    assert not spin_until(cell.executor, lambda: len(cell.residuals) > count + 1, 0.5)
+
+
+def test_an_inactive_twin_is_silent(cell, machine):
+    cell.twin.trigger_deactivate()
+    sample = next(machine.run())
+    samples = [dataclasses.replace(sample, stamp_s=n * PERIOD_S) for n in range(20)]
+    play(cell, samples, lambda: cell.twin._twin.job_id == "J1")
+    assert cell.residuals == []
+
+
+def test_a_whole_job_is_followed_and_its_books_close(cell, machine):
+    cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="prusa_mk3s", material="PLA")
+    samples = list(machine.run(2.5))
+    assert play(cell, samples, lambda: cell.twin._twin.job_id == "" and "J1" in cell.twin._twin._accounts)
+    done = len(machine.program)
+    trace = Trace(samples[-1].stamp_s, "prusa_mk3s", "J1", machine.program.digest, done, done, done, done)
+    cell.traces.publish(convert.trace_to_msg(trace))
+    assert spin_until(cell.executor, lambda: cell.twin._twin.account("J1").executed == done)
+    answer = cell.call(CloseLedger, names.CLOSE_LEDGER, job_id="J1", machine_id="prusa_mk3s")
+    assert (answer.error_code, answer.error_msg) == (0, "")
+    ledger = convert.ledger_from_msg(answer.ledger)
+    assert abs(ledger.residual_fraction) < 0.03
+    assert ledger.time_s == pytest.approx(ledger.prediction.time_s.mean, rel=0.05)
+    followed = [message for _, message in cell.residuals if message.job_id == "J1"]
+    assert len(followed) > 0.4 * len(samples)
+    assert len(followed[-1].channels) == 4
+
+
+def test_a_job_without_its_program_is_followed_and_says_so(cell, machine):
+    unknown = [dataclasses.replace(s, program_digest=bytes([7] * 32)) for s in machine.run(2.5)]
+    assert play(cell, unknown, lambda: len(cell.residuals) > 10)
+    assert "followed without its program" in cell.twin.health()[1]
+    assert cell.residuals[-1][1].channels[0].sigma > 0.0
+
+
+def test_a_twin_without_a_cell_does_not_start(ros):
+    twin = TwinNode()
+    with pytest.raises(CoreError, match="cell_dir"):
+        bring_up(twin)
