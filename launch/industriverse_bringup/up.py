@@ -26,8 +26,7 @@ from industriverse_core.errors import CoreError, ErrorCode, JobError
 from industriverse_core.files import replace_file
 from industriverse_core.machine import load_machine
 from industriverse_core.store import cell_directory
-from industriverse_msgs.srv import SubmitJob
-from industriverse_ros import convert, names
+from industriverse_ros import convert
 from industriverse_ros.client import ENDED, CellClient
 from shield_node.transitions import State as ShieldState
 
@@ -72,8 +71,7 @@ class Session:
 
     def run(self, intent: str) -> im.JobState:
         """Submit a job and show it until it ends."""
-        request = SubmitJob.Request(intent=intent)
-        job_id = self.client.call(SubmitJob, names.SUBMIT_JOB, request, START_TIMEOUT_S).job_id
+        job_id = self.client.submit(intent)
         self.console.print(f"job {job_id}: {intent}")
         last_text_s = -math.inf
         with Live(console=self.console, refresh_per_second=4, transient=True) as live:
@@ -236,7 +234,7 @@ def _run(options: argparse.Namespace, cell: CellDescription, console: Console, s
         )
         try:
             supervisor.start(items)
-            with CellClient(cell.id, machine_id) as client:
+            with CellClient(cell.id, domain, machine_id) as client:
                 session = Session(cell, supervisor, client, console, started_s)
                 console.print(f"{cell.title}: starting {len(items)} processes", highlight=False)
                 session.wait_until_running()

@@ -222,19 +222,18 @@ def test_clear_is_two_steps(ros, run):
     assert (second.machine_id, second.operator_name, second.reason) == ("prusa_mk3s", "ada", "part removed")
 
 
-def test_clear_asks_a_person(ros, run, monkeypatch):
+def test_clear_asks_a_person_and_takes_a_script_at_its_word(ros, run, monkeypatch):
     with FakeCell(ros) as cell:
-        monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
-        status, _, err = run("clear", "--reason", "part removed")
-        assert (status, len(cell.cleared)) == (2, 1)
-        assert "--yes" in err
         monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
         monkeypatch.setattr("typer.confirm", lambda *words, **options: False)
         assert run("clear", "--reason", "part removed")[0] == 1
-        assert len(cell.cleared) == 2
+        assert len(cell.cleared) == 1, "no second step without a yes"
         monkeypatch.setattr("typer.confirm", lambda *words, **options: True)
         assert run("clear", "--reason", "part removed")[0] == 0
-        assert len(cell.cleared) == 4
+        assert len(cell.cleared) == 3
+        monkeypatch.setattr("sys.stdin.isatty", lambda: False, raising=False)
+        assert run("clear", "--reason", "part removed")[0] == 0
+        assert len(cell.cleared) == 5
 
 
 def test_clear_needs_a_reason(run):

@@ -129,3 +129,23 @@ class PredictionError(CoreError):
 
 class JobError(CoreError):
     """A job that cannot go on (700-799)."""
+
+
+_BLOCKS: dict[int, type[CoreError]] = {
+    1: InputError,
+    2: ProfileError,
+    3: GateError,
+    4: PermitError,
+    5: MachineError,
+    6: PredictionError,
+    7: JobError,
+}
+
+
+def error_from_code(code: int, message: str) -> CoreError:
+    """The error that an answer carries as `error_code` and `error_msg`, as an exception of its block."""
+    try:
+        known = ErrorCode(code)
+    except ValueError:
+        return JobError(ErrorCode.UNREADABLE_MESSAGE, f"error code {code}: {message}", "Update industriverse.")
+    return _BLOCKS.get(known // 100, JobError)(known, message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,13 +10,18 @@ from typing import Any
 import rclpy
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 
 import industriverse_msgs.msg as im
-from industriverse_core.errors import ErrorCode, JobError
+from industriverse_core.errors import ErrorCode, JobError, PermitError, error_from_code
 from industriverse_msgs.action import RunJob
+from industriverse_msgs.srv import SubmitJob
 from industriverse_ros import names, qos
 
+DISCOVERY_S = 5.0
+ANSWER_S = 20.0
+SILENCE_S = 10.0  # the conductor's heartbeat comes at 10 Hz
+STOP_ASK_S = 0.5  # a stop is asked for at least this long
+STOP_ANSWER_S = 2.5
 ENDED = (im.JobState.COMPLETED, im.JobState.ABORTED, im.JobState.REFUSED)
 
 
@@ -27,12 +33,15 @@ class CellClient:
         telemetry, safety: last message of the machine and of its shield; None until one is heard.
     """
 
-    def __init__(self, namespace: str, machine_id: str) -> None:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C stays the caller's
-        self._node = rclpy.create_node("client", namespace=namespace)
-        self._executor = SingleThreadedExecutor()
+    def __init__(self, namespace: str, domain_id: int, machine_id: str) -> None:
+        os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        self._context = rclpy.Context()  # a context of its own: Ctrl-C stays the caller's
+        rclpy.init(args=[], context=self._context, domain_id=domain_id)
+        options = {"namespace": namespace, "context": self._context, "enable_rosout": False}
+        self._node = rclpy.create_node(f"client_{os.getpid()}", **options)
+        self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        self._services: dict[str, Any] = {}
+        self._heard_conductor_s = time.monotonic()
         self.machine_id = machine_id
         self.jobs: dict[str, im.JobState] = {}
         self.telemetry: im.MachineTelemetry | None = None
@@ -49,9 +58,10 @@ class CellClient:
     def __exit__(self, *exception: object) -> None:
         self._executor.shutdown()
         self._node.destroy_node()
-        rclpy.try_shutdown()
+        self._context.try_shutdown()
 
     def _on_job_state(self, msg: im.JobState) -> None:
+        self._heard_conductor_s = time.monotonic()
         if msg.job_id:
             self.jobs[msg.job_id] = msg
 
@@ -76,50 +86,87 @@ class CellClient:
             self._executor.spin_once(timeout_sec=0.05)
         return True
 
-    def call(self, kind: Any, name: str, request: Any, timeout_s: float = 10.0) -> Any:
-        """The answer of a service. Raises JobError: nobody answers, or the answer is a refusal (its code)."""
-        if name not in self._services:
-            self._services[name] = self._node.create_client(kind, name)
-        client = self._services[name]
-        future = client.call_async(request) if self.wait(client.service_is_ready, timeout_s) else None
-        if future is None or not self.wait(future.done, timeout_s):
-            raise JobError(
-                ErrorCode.SERVICE_UNAVAILABLE,
-                f"Nobody in the cell answers '{name}' within {timeout_s:.0f} s.",
-                "Look at the cell's logs, or start it again with ./cell up.",
-            )
+    def call(self, kind: Any, name: str, request: Any, discovery_s: float = DISCOVERY_S) -> Any:
+        """The answer of a service. Raises JobError when nobody answers, else the CoreError that the answer carries."""
+        client = self._node.create_client(kind, name)
+        try:
+            if not self.wait(client.service_is_ready, discovery_s):
+                raise _silent(f"nobody in the cell offers '{name}'")
+            future = client.call_async(request)
+            if not self.wait(future.done, ANSWER_S):
+                raise _silent(f"'{name}' does not answer")
+        finally:
+            self._node.destroy_client(client)
         answer = future.result()
         if answer.error_code:
-            raise JobError(ErrorCode(answer.error_code), answer.error_msg)
+            raise error_from_code(answer.error_code, answer.error_msg)
         return answer
 
-    def request_stop(self, level: int, source: str, reason: str, timeout_s: float = 2.0) -> bool:
-        """Ask for a stop until the shield says that it is latched; False when it does not say so in time."""
-        end_s = time.monotonic() + timeout_s
-        message = im.StopRequest(machine_id=self.machine_id, source=source[:64], level=level, reason=reason[:256])
-        while time.monotonic() < end_s:
-            message.stamp = self._node.get_clock().now().to_msg()
-            self._stop.publish(message)
-            if self.wait(lambda: self.safety and self.safety.state == im.SafetyState.LATCHED, 0.1):
-                return True
-        return False
+    def submit(self, intent: str, machine_id: str = "", material: str = "", quantity: int = 0) -> str:
+        """Submit a job; its id."""
+        request = SubmitJob.Request(intent=intent, machine_id=machine_id, material=material, quantity=quantity)
+        job_id: str = self.call(SubmitJob, names.SUBMIT_JOB, request).job_id
+        return job_id
 
     def follow(self, job_id: str, on_change: Callable[[im.JobState], None]) -> im.JobState:
-        """Follow a job through RunJob (which approves it) until it ends; the last state.
+        """Approve a job if it waits for approval, and hear it to its end; its last state.
 
-        Raises JobError when the conductor does not know the job or does not answer.
+        Raises JobError when the conductor does not know the job or falls silent.
         """
         action = ActionClient(self._node, RunJob, names.RUN_JOB)
-        goal = (
-            action.send_goal_async(RunJob.Goal(job_id=job_id), lambda item: on_change(item.feedback.job))
-            if self.wait(action.server_is_ready, 10.0)
-            else None
+        try:
+            if not self.wait(action.server_is_ready, DISCOVERY_S):
+                raise _silent("the conductor does not offer to run jobs")
+            goal = action.send_goal_async(RunJob.Goal(job_id=job_id))
+            if not self.wait(goal.done, ANSWER_S):
+                raise _silent("the conductor does not answer")
+            if not goal.result().accepted:
+                message = f"The conductor does not run job {job_id}."
+                raise JobError(ErrorCode.UNKNOWN_JOB, message, "List them: industriverse jobs.")
+            return self._watch(job_id, goal.result().get_result_async(), on_change)
+        finally:
+            action.destroy()
+
+    def _watch(self, job_id: str, result: Any, on_change: Callable[[im.JobState], None]) -> im.JobState:
+        self._heard_conductor_s = time.monotonic()
+        shown: im.JobState | None = None
+        while not result.done():
+            self._executor.spin_once(timeout_sec=0.1)
+            job = self.jobs.get(job_id)
+            if job is not None and job is not shown:
+                shown = job
+                on_change(job)
+            if time.monotonic() - self._heard_conductor_s > SILENCE_S:
+                raise _silent("the conductor fell silent; the machine holds when its permits end")
+        answer = result.result().result
+        if not answer.job.job_id:
+            raise error_from_code(answer.error_code or ErrorCode.UNKNOWN_JOB, answer.error_msg)
+        on_change(answer.job)
+        last: im.JobState = answer.job
+        return last
+
+    def request_stop(self, level: int, source: str, reason: str, machine_id: str = "") -> im.SafetyState:
+        """Ask for a stop until the shield says that it is latched. Raises PermitError when it does not."""
+        message = im.StopRequest(machine_id=machine_id, source=source[:64], level=level, reason=reason[:256])
+        started_s = time.monotonic()
+        heard_s: float | None = None  # since when somebody listens
+        while (now_s := time.monotonic()) - started_s < STOP_ANSWER_S:
+            message.stamp = self._node.get_clock().now().to_msg()
+            self._stop.publish(message)
+            self.spin(0.05)
+            if heard_s is None and self._stop.get_subscription_count():
+                heard_s = now_s
+            asked = heard_s is not None and now_s - heard_s >= STOP_ASK_S
+            if asked and self.safety is not None and self.safety.state == im.SafetyState.LATCHED:
+                return self.safety
+        seen = "the shield answers but reports no latch" if self.safety else "no shield answers"
+        raise PermitError(
+            ErrorCode.SERVICE_UNAVAILABLE,
+            f"The stop of {self.machine_id} is not confirmed: {seen}.",
+            "Use the machine's own stop.",
         )
-        if goal is None or not self.wait(goal.done, 10.0) or not goal.result().accepted:
-            raise JobError(
-                ErrorCode.UNKNOWN_JOB, f"The conductor does not follow job {job_id}.", "See: industriverse jobs."
-            )
-        result = goal.result().get_result_async()
-        self.wait(result.done, float("inf"))
-        job: im.JobState = result.result().result.job
-        return job
+
+
+def _silent(what: str) -> JobError:
+    remedy = "Look at the cell's logs, or start it again: ./cell up"
+    return JobError(ErrorCode.SERVICE_UNAVAILABLE, f"{what}.", remedy)

@@ -16,7 +16,7 @@ from industriverse_cli.output import EXIT_CELL, EXIT_REFUSED, columns, console, 
 from industriverse_core.errors import ErrorCode, InputError, JobError
 
 if TYPE_CHECKING:
-    from industriverse_cli.cell.node import CellClient, JobView
+    from industriverse_cli.cell.node import CommandClient, JobView
 
 PROGRAM_ENDINGS = (".gcode", ".gco", ".g", ".bgcode", ".ngc", ".nc", ".tap", ".arrow")
 STATE_STYLE = {"completed": "green", "aborted": "red", "refused": "red", "held": "yellow", "executing": "cyan"}
@@ -31,18 +31,18 @@ class Level(StrEnum):
     STOP0 = "stop0"
 
 
-def _client(cell: str) -> CellClient:
+def _client(cell: str) -> CommandClient:
     """A client in the cell's ROS domain; ROS is imported only after the domain is known."""
     running = find_cell(cell)
     try:
-        from industriverse_cli.cell.node import CellClient
+        from industriverse_cli.cell.node import CommandClient
     except ImportError as error:
         raise JobError(
             ErrorCode.SERVICE_UNAVAILABLE,
             f"ROS 2 cannot be loaded here ({error}).",
             "Run it inside the environment: ./cell exec -- industriverse ...",
         ) from error
-    return CellClient(running)
+    return CommandClient(running)
 
 
 def submit(
@@ -96,14 +96,14 @@ def _intent(text: str) -> str:
     return text
 
 
-def _follow(client: CellClient, job_id: str, quiet: bool) -> JobView:
+def _follow(client: CommandClient, job_id: str, quiet: bool) -> JobView:
     """Show the job's states until it ends; its last state."""
     from rich.text import Text
 
     out = console()
     seen = ""
     if quiet:
-        return client.follow(job_id, lambda job: None)
+        return client.follow_view(job_id, lambda job: None)
     out.print(Text(f"job {job_id}"))
     with out.status("waiting for the conductor") as status:
 
@@ -114,7 +114,7 @@ def _follow(client: CellClient, job_id: str, quiet: bool) -> JobView:
                 out.print(Text(f"  {job.state:<10} {job.note}".rstrip(), style=STATE_STYLE.get(job.state, "")))
             status.update(f"{job.state} {job.progress:.0%}")
 
-        last = client.follow(job_id, update)
+        last = client.follow_view(job_id, update)
         update(last)
     return last
 
@@ -131,7 +131,7 @@ def jobs(
     from rich.text import Text
 
     with _client(cell) as client:
-        found = client.jobs(limit)
+        found = client.list_jobs(limit)
     if json:
         print_json({"jobs": [job.as_json() for job in found]})
         return
@@ -181,7 +181,9 @@ def clear(
     cell: CellName = "demo",
     json: Json = False,
 ) -> None:
-    """Clear a latched stop, in two steps: shows what is latched, then asks, then clears. Nothing resumes by itself.
+    """Clear a latched stop, in two steps: shows what is latched, then clears exactly that. Nothing resumes by itself.
+
+    On a terminal it asks before the second step; a script has said with the command that it is meant.
 
     Example: industriverse clear --reason "the part was removed, nobody is in the cell"
     """
@@ -192,7 +194,7 @@ def clear(
         latch = client.latched(machine, name, reason)
         if not json:
             print(f"latched: {latch.machine}, latch {latch.latch_id}: {latch.cause}")
-        if not yes:
+        if not yes and sys.stdin.isatty():
             _ask()
         client.clear(latch, name, reason)
     if json:
@@ -202,9 +204,7 @@ def clear(
 
 
 def _ask() -> None:
-    """Ask the person at the terminal; raise when there is none, end when the answer is no."""
-    if not sys.stdin.isatty():
-        raise InputError(ErrorCode.USAGE, "nobody can be asked: there is no terminal.", "Add --yes.")
+    """Ask the person at the terminal; end when the answer is no."""
     if not typer.confirm("Is it safe to clear this stop?", default=False, err=True):
         raise typer.Exit(EXIT_CELL)
 

@@ -8,23 +8,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from industriverse_core.errors import (
-    CoreError,
-    ErrorCode,
-    GateError,
-    InputError,
-    JobError,
-    MachineError,
-    PermitError,
-    PredictionError,
-    ProfileError,
-)
+from industriverse_core.errors import ErrorCode, InputError, JobError
 
 DESCRIPTION_FILE = "cell.json"
 REMEDY = "Start it: ./cell up"
-_BLOCKS: dict[int, type[CoreError]] = {
-    1: InputError, 2: ProfileError, 3: GateError, 4: PermitError, 5: MachineError, 6: PredictionError, 7: JobError,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +54,3 @@ def _is_alive(process: int) -> bool:
 
 def _not_running(name: str, path: Path, why: str) -> JobError:
     return JobError(ErrorCode.CELL_NOT_RUNNING, f"the cell '{name}' does not run ({why} at {path}).", REMEDY)
-
-
-def refusal(code: int, message: str) -> CoreError:
-    """The error that a service's answer carries, as an exception of its block."""
-    try:
-        known = ErrorCode(code)
-    except ValueError:
-        return JobError(ErrorCode.UNREADABLE_MESSAGE, f"error code {code}: {message}", "Update industriverse.")
-    return _BLOCKS.get(known // 100, JobError)(known, message)
