@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -140,6 +140,9 @@ class Metadata:
     source_line_count: int = 0
 
 
+Record = TypeVar("Record", SourceNote, Metadata)
+
+
 @dataclass(frozen=True)
 class Program:
     """A machine program.
@@ -208,7 +211,8 @@ def normalise(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _on_grid(column: np.ndarray, grid: float) -> np.ndarray:
     """Nearest multiples of the grid, as the floats that round(1 / grid) divides to; NaN made one."""
-    steps = np.round(column / grid)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is far off the grid stays as it is
+        steps = np.round(column / grid)
     exact = np.abs(steps) < 2**53
     out = np.where(exact, steps / round(1.0 / grid), column) + 0.0
     out[np.isnan(out)] = np.nan
@@ -269,15 +273,19 @@ def read_program(path: Path, expected: Digest | None = None) -> Program:
     data = read_bytes(path, MAX_FILE_BYTES)
     try:
         table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
+        table.validate(full=True)  # lengths inside a damaged file can point outside its buffers
         header = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
         if header.get("format") != FORMAT or header.get("version") != VERSION:
             raise ValueError(f"format {header.get('format')!r} version {header.get('version')!r}")
+        wanted_schema = pa.schema([(name, pa.from_numpy_dtype(dtype)) for name, dtype in COLUMNS.items()])
+        if not table.schema.equals(wanted_schema) or any(column.null_count for column in table.columns):
+            raise ValueError("other columns than specified")
         columns = {name: table.column(name).to_numpy() for name in COLUMNS}
-        metadata = Metadata(**json.loads(header["metadata"]))
-        notes = tuple(SourceNote(*note) for note in json.loads(header["notes"]))
+        metadata = _checked(Metadata(**json.loads(header["metadata"])))
+        notes = tuple(_checked(SourceNote(*note)) for note in json.loads(header["notes"]))
         program = Program(normalise(columns), metadata, notes)
         stored = bytes.fromhex(header["digest"])
-    except (pa.ArrowException, ValueError, KeyError, TypeError, OverflowError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise InputError(
             ErrorCode.BYTECODE_BROKEN,
@@ -292,6 +300,16 @@ def read_program(path: Path, expected: Digest | None = None) -> Program:
             "The file was changed after it was written; compile and check the program again.",
         )
     return program
+
+
+def _checked(record: Record) -> Record:
+    """The record, when every field has the type that it is declared with; else TypeError."""
+    kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+    for item in fields(record):
+        value: object = getattr(record, item.name)
+        if isinstance(value, bool) or not isinstance(value, kinds[str(item.type)]):
+            raise TypeError(f"{item.name} is {value!r}"[:80])
+    return record
 
 
 def renamed(program: Program, name: str) -> Program:

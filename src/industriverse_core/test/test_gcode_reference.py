@@ -211,7 +211,7 @@ def test_motions_before_the_first_unsupported_line_are_linuxcncs(reference_data,
     assert_same(got, canonical(golden / "expected")[:motions], 1e-4)
 
 
-@pytest.mark.parametrize(("name", "motions", "unit_m"), [("inside-corners", 60, 25.4e-3), ("crazy-paths", 7, 1e-3)])
+@pytest.mark.parametrize(("name", "motions", "unit_m"), [("inside-corners", 45, 25.4e-3), ("crazy-paths", 7, 1e-3)])
 def test_subroutine_bodies_without_compensation_are_linuxcncs(reference_data, name, motions, unit_m):
     """These files call a subroutine first with tool radius 0: its body, written out, must give the same motions."""
     golden = reference_data / "gcode/cnc/golden/interp" / name

@@ -1,0 +1,119 @@
+"""The border to the file system, and the program store."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from industriverse_core.artefacts import ProgramRef
+from industriverse_core.errors import ErrorCode, InputError
+from industriverse_core.files import read_bytes, replace_file
+from industriverse_core.program import Metadata, Op, build_program, write_program
+from industriverse_core.store import CellPaths, ProgramStore, cell_directory, home_directory
+
+
+def code_of(path, limit=1000) -> ErrorCode:
+    with pytest.raises(InputError) as caught:
+        read_bytes(path, limit)
+    assert caught.value.remedy
+    assert "\n" not in str(caught.value)
+    return caught.value.code
+
+
+def test_reading(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"x" * 10)
+    assert read_bytes(path, 10) == b"x" * 10
+    assert code_of(path, 9) is ErrorCode.FILE_TOO_LARGE
+    assert code_of(tmp_path) is ErrorCode.FILE_IS_DIRECTORY
+    assert code_of(tmp_path / "b") is ErrorCode.FILE_NOT_FOUND
+    assert code_of(path / "below") is ErrorCode.FILE_NOT_FOUND
+    (tmp_path / "empty").touch()
+    assert code_of(tmp_path / "empty") is ErrorCode.FILE_EMPTY
+    os.mkfifo(tmp_path / "pipe")
+    assert code_of(tmp_path / "pipe") is ErrorCode.FILE_UNREADABLE  # and does not wait for a writer
+    assert code_of(Path("nul\0byte")) in (ErrorCode.FILE_NOT_FOUND, ErrorCode.FILE_UNREADABLE)
+    assert code_of(Path("x" * 5000)) in (ErrorCode.FILE_NOT_FOUND, ErrorCode.FILE_UNREADABLE)
+
+
+def test_a_read_error_is_explained(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.write_bytes(b"x")
+
+    def denied(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(InputError, match="Permission denied"):
+        read_bytes(path, 10)
+
+
+def test_replacing_is_whole_or_nothing(tmp_path):
+    path = tmp_path / "deep" / "file"
+    replace_file(path, b"one")
+    replace_file(path, memoryview(b"two"), mode=0o600)
+    assert path.read_bytes() == b"two"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    with pytest.raises(TypeError):
+        replace_file(path, "not bytes")
+    assert path.read_bytes() == b"two"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+@pytest.fixture
+def program():
+    return build_program([{"op": Op.HOME, "target": 7}], Metadata(name="p", material="PLA", source_line_count=3))
+
+
+def test_adding_and_loading(tmp_path, program):
+    store = ProgramStore(tmp_path / "with space ü")
+    ref = store.add(program)
+    assert ref == ProgramRef(program.digest, store.path(program.digest).resolve().as_uri(), "p", "PLA", 1, 3)
+    assert ProgramStore.load(ref).digest == program.digest
+    before = store.path(program.digest).stat().st_mtime_ns
+    assert store.add(program) == ref
+    assert store.path(program.digest).stat().st_mtime_ns == before
+
+
+def test_a_damaged_copy_is_refused_and_replaced_by_adding(tmp_path, program):
+    store = ProgramStore(tmp_path)
+    ref = store.add(program)
+    store.path(program.digest).write_bytes(b"ARROW1 damaged")
+    with pytest.raises(InputError) as caught:
+        ProgramStore.load(ref)
+    assert caught.value.code is ErrorCode.BYTECODE_BROKEN
+    store.add(program)
+    assert ProgramStore.load(ref).digest == program.digest
+
+
+def test_another_program_at_the_address_is_refused(tmp_path, program):
+    store = ProgramStore(tmp_path)
+    ref = store.add(program)
+    write_program(build_program([{"op": Op.HOME, "target": 1}]), store.path(program.digest))
+    with pytest.raises(InputError) as caught:
+        ProgramStore.load(ref)
+    assert caught.value.code is ErrorCode.DIGEST_MISMATCH
+
+
+@pytest.mark.parametrize("uri", ["", "/etc/passwd", "http://host/x.arrow", "file://elsewhere/x.arrow"])
+def test_other_addresses_are_refused(uri):
+    with pytest.raises(InputError) as caught:
+        ProgramStore.load(ProgramRef(uri=uri))
+    assert caught.value.code is ErrorCode.NOT_A_PROGRAM
+
+
+def test_a_missing_program(tmp_path):
+    with pytest.raises(InputError) as caught:
+        ProgramStore.load(ProgramRef(uri=(tmp_path / "none.arrow").as_uri()))
+    assert caught.value.code is ErrorCode.FILE_NOT_FOUND
+
+
+def test_places_of_a_cell(monkeypatch, tmp_path):
+    monkeypatch.setenv("INDUSTRIVERSE_HOME", str(tmp_path))
+    paths = CellPaths(cell_directory("demo"))
+    assert {paths.key, paths.programs, paths.jobs, paths.starts} == {
+        tmp_path / "demo" / name for name in ("permit.key", "programs", "jobs.sqlite", "starts.sqlite")
+    }
+    monkeypatch.delenv("INDUSTRIVERSE_HOME")
+    assert home_directory() == Path.home() / ".industriverse"
