@@ -71,13 +71,13 @@ class Session:
 
     def run(self, intent: str) -> im.JobState:
         """Submit a job and show it until it ends."""
+        self.client.on_job = self._show_stage
         job_id = self.client.submit(intent)
         self.console.print(f"job {job_id}: {intent}")
         last_text_s = -math.inf
         with Live(console=self.console, refresh_per_second=4, transient=True) as live:
             while (job := self.client.jobs.get(job_id)) is None or job.state not in ENDED:
                 self._step()
-                self._show_stage(job)
                 if self.client.telemetry is None or job is None or job.state < im.JobState.PERMITTED:
                     continue
                 sample = convert.telemetry_from_msg(self.client.telemetry)
@@ -88,15 +88,14 @@ class Session:
                     line = f"{sample.progress:6.1%}   {display.machine_text(sample)}   permit {self._permit_name()}"
                     self.console.print(display.stage_line("", line), soft_wrap=True)
             live.update("")
-        self._show_stage(job)
         return job
 
     def _permit_name(self) -> str:
         return ShieldState(self.client.safety.state).name if self.client.safety else "unknown"
 
-    def _show_stage(self, job: im.JobState | None) -> None:
+    def _show_stage(self, job: im.JobState) -> None:
         """Print each stage once, with what it found."""
-        if job is None or (job.job_id, job.state) in self._shown:
+        if (job.job_id, job.state) in self._shown:
             return
         self._shown.add((job.job_id, job.state))
         state, detail = job.state, job.error_msg

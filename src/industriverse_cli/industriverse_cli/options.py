@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from industriverse_core.material import Material
     from industriverse_core.program import Program
 
-DEFAULT_MATERIALS = {"printer": "PLA", "mill": "Al6061"}
-
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A G-code or bytecode (.arrow) file.", show_default=False)]
 Machine = Annotated[str, typer.Option(metavar="NAME", help="Machine profile: a name, or the path of a YAML file.")]
 MaterialName = Annotated[
@@ -60,7 +58,7 @@ def _material(name: str) -> Material:
 
 def _material_of(program: Program, profile: MachineProfile) -> Material | None:
     """The material that the file names (its first one), else the machine's usual one; None = not known."""
-    from industriverse_core.material import load_material, material_names
+    from industriverse_core.material import DEFAULT_MATERIALS, load_material, material_names
 
     named = program.metadata.material.replace(",", ";").split(";")[0].strip()
     if not named:

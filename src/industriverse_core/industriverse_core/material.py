@@ -22,6 +22,7 @@ from industriverse_core.documents import (
 from industriverse_core.errors import ErrorCode
 
 MATERIAL_FOLDER = Path(__file__).parent / "data" / "materials"
+DEFAULT_MATERIALS = {"printer": "PLA", "mill": "Al6061"}  # where neither the program nor a person names one
 
 
 class Material(Document):

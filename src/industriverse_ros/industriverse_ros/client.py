@@ -30,6 +30,7 @@ class CellClient:
 
     Attributes:
         jobs: last JobState of every job heard, by job id.
+        on_job: called with every JobState of a job, so that no stage is missed.
         telemetry, safety: last message of the machine and of its shield; None until one is heard.
     """
 
@@ -44,6 +45,7 @@ class CellClient:
         self._heard_conductor_s = time.monotonic()
         self.machine_id = machine_id
         self.jobs: dict[str, im.JobState] = {}
+        self.on_job: Callable[[im.JobState], None] = lambda job: None
         self.telemetry: im.MachineTelemetry | None = None
         self.safety: im.SafetyState | None = None
         watch = self._node.create_subscription
@@ -64,6 +66,7 @@ class CellClient:
         self._heard_conductor_s = time.monotonic()
         if msg.job_id:
             self.jobs[msg.job_id] = msg
+            self.on_job(msg)
 
     def _on_telemetry(self, msg: im.MachineTelemetry) -> None:
         self.telemetry = msg
@@ -129,13 +132,9 @@ class CellClient:
 
     def _watch(self, job_id: str, result: Any, on_change: Callable[[im.JobState], None]) -> im.JobState:
         self._heard_conductor_s = time.monotonic()
-        shown: im.JobState | None = None
+        self.on_job = lambda job: on_change(job) if job.job_id == job_id else None
         while not result.done():
             self._executor.spin_once(timeout_sec=0.1)
-            job = self.jobs.get(job_id)
-            if job is not None and job is not shown:
-                shown = job
-                on_change(job)
             if time.monotonic() - self._heard_conductor_s > SILENCE_S:
                 raise _silent("the conductor fell silent; the machine holds when its permits end")
         answer = result.result().result

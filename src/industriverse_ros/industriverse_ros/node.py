@@ -29,6 +29,7 @@ REALTIME_PRIORITY = 10
 ACTIVATION_POLL_S = 0.1
 DIAGNOSTICS_PERIOD_S = 1.0
 EXIT_BAD_INPUT = 2
+SHUTDOWN_S = 3.0
 
 
 class CellNode(LifecycleNode):
@@ -51,6 +52,7 @@ class CellNode(LifecycleNode):
         self.active = False
         self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._long_node: rclpy.node.Node | None = None
+        self._long_thread: threading.Thread | None = None
         self._diagnostics = self.create_publisher(DiagnosticArray, names.DIAGNOSTICS, qos.EVENT)
         self.steady_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
 
@@ -119,7 +121,8 @@ class CellNode(LifecycleNode):
         if self._long_node is None:
             options = {"namespace": self.get_namespace(), "use_global_arguments": False}
             self._long_node = rclpy.create_node(f"{self.get_name()}_services", context=self.context, **options)
-            threading.Thread(target=self._spin_long_services, name="long services", daemon=True).start()
+            self._long_thread = threading.Thread(target=self._spin_long_services, name="long services", daemon=True)
+            self._long_thread.start()
         self._long_node.create_service(kind, name, refusing(callback))
 
     def _spin_long_services(self) -> None:
@@ -244,6 +247,8 @@ def run(kind: type[CellNode]) -> None:
         if node is not None:
             _shut_down(node)
         rclpy.try_shutdown()
+        if node is not None and node._long_thread is not None:  # noqa: SLF001
+            node._long_thread.join(SHUTDOWN_S)  # noqa: SLF001 - a thread inside rcl at exit would abort the process
     sys.exit(status)
 
 

@@ -14,7 +14,7 @@ from industriverse_core.artefacts import ProgramRef
 from industriverse_core.digest import Digest
 from industriverse_core.errors import CoreError, ErrorCode, PredictionError
 from industriverse_core.machine import load_machine
-from industriverse_core.material import Material, load_material
+from industriverse_core.material import DEFAULT_MATERIALS, Material, load_material
 from industriverse_core.program import Program, read_program
 from industriverse_core.store import ProgramStore
 from industriverse_core.telemetry import ResidualChannel, ResidualSample, TelemetrySample
@@ -215,11 +215,9 @@ class TwinNode(CellNode):
                 self._expectations.popitem(last=False)
         return expectation
 
-    def _material(self, name: str) -> Material | None:
-        """A material by name; none for a mill that names none."""
-        if not name and self._profile.kind == "mill":
-            return None
-        return load_material(name)
+    def _material(self, name: str) -> Material:
+        """A material by name; the machine's usual one where nobody named any."""
+        return load_material(name or DEFAULT_MATERIALS[self._profile.kind])
 
     def _check_machine(self, machine_id: str, code: ErrorCode) -> None:
         if machine_id not in ("", self._profile.id):
