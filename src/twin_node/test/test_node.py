@@ -40,7 +40,7 @@ class Cell:
         self.peer.create_subscription(
             Residual, names.residual(machine), lambda m: self.residuals.append((time.monotonic(), m)), qos.SENSOR
         )
-        assert spin_until(self.executor, lambda: self.telemetry.get_subscription_count() == 1)
+        assert spin_until(self.executor, lambda: self.telemetry.get_subscription_count() > 0, 20.0)
 
     def call(self, kind, name, **request):
         client = self.peer.create_client(kind, name)
@@ -61,6 +61,8 @@ def cell(ros, tmp_path, program):
     yield cell
     cell.twin.close()
     cell.executor.shutdown()
+    for node in (cell.twin._long_node, cell.twin, cell.peer):
+        node.destroy_node()
 
 
 def play(cell, samples, until):

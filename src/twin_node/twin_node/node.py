@@ -29,7 +29,7 @@ from twin_node.timeline import build_timeline
 from twin_node.twin import Expectation, Twin
 from twin_node.warmup import warm_up
 
-EXPECTATIONS_KEPT = 2  # the running job and the next one
+INSTRUCTIONS_KEPT = 400_000  # of past simulations, for the job that follows a prediction; about 0.4 kB each
 LAST_SAMPLES_S = 1.0  # how long a ledger waits for the telemetry that says that the job has ended
 BUILD_WAIT_S = 5.0  # and for the simulation of a job that was very short
 
@@ -211,8 +211,10 @@ class TwinNode(CellNode):
         expectation = Expectation(timeline, material, prediction_of(timeline, self._profile, material))
         with self._lock:
             self._expectations[key] = expectation
-            while len(self._expectations) > EXPECTATIONS_KEPT:
+            kept = [len(item.timeline.steps) for item in self._expectations.values()]
+            while len(kept) > 1 and sum(kept) > INSTRUCTIONS_KEPT:
                 self._expectations.popitem(last=False)
+                kept.pop(0)
         return expectation
 
     def _material(self, name: str) -> Material:

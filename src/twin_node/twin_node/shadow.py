@@ -198,7 +198,8 @@ class Shadow:
         low = high - float(plan.duration_s[index])
         here = before + dt if sample.state is MachineState.EXECUTING else before
         reported = _share(sample.progress) * plan.total_s
-        self._clock_s = reported if low < reported < high else min(max(here, low), high)
+        inside = low + ALIGNMENT_SD_S < reported < high  # progress that counts whole instructions lies at `low`
+        self._clock_s = reported if inside else min(max(here, low), high)
         first = int(np.searchsorted(plan.end_s, before, side="right"))
         if not first < index:
             first = index
