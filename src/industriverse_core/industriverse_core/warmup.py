@@ -11,7 +11,7 @@ def warm_gcode() -> None:
     """The tokeniser and the interpreter of G-code."""
     from industriverse_core.gcode import read_gcode
 
-    read_gcode(b"G28\nM104 S200\nG1 X1 Y1 E1 F600\nG2 X2 Y0 I1 J0\nN1 G3 X1 Y1 R1*6\n", "warm-up", "marlin")
+    read_gcode(b"G28\nM104 S200\nG1 X1 Y1 E1 F600\nG2 X2 Y0 I1 J0\nG3 X1 Y1 R1\n", "warm-up", "marlin")
 
 
 def warm_motion() -> None:

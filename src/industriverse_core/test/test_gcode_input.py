@@ -81,6 +81,16 @@ def test_a_file_above_the_limit_is_refused_without_being_read(tmp_path):
     assert "512 MB" in error.message
 
 
+def test_more_lines_than_a_program_can_have_are_refused(monkeypatch):
+    from industriverse_core.gcode import reader
+
+    monkeypatch.setattr(reader, "MAX_LINES", 10)
+    assert len(read_gcode(b"M0\n" * 10, "x")) == 10
+    with pytest.raises(InputError) as caught:
+        read_gcode(b"M0\n" * 11, "x")
+    assert caught.value.code is ErrorCode.FILE_TOO_LARGE
+
+
 def test_the_first_line_is_shown(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("\nmilk, eggs\n")
@@ -200,7 +210,8 @@ MORE = [
     b"G2 X5 I1 K1\nG2 X5 I1 R1\nG90.1\nG2 X5 I1 F60\nG3 X5 I2.5 J0\nG1 X1 I5\n",
     b"G1 X999999999999999999999999999\nG1 X0.00000000000000000000000000001\n",
     b"(open\nG1 X5*5\nN1 G1 X5*\n#1=2\nG1 X[1]\n{\nG1 X+\nG1X5Y6E1F100;c\n\tG1 Y 5\r\nM107\nM107 P1 (x) ; y\n",
-    b"N5\nN6 M73 P1\nG0 X1 E0\n",
+    b"N5\nN6 M73 P1\nG0 X1 E0\nM204\nX5\nG0 Y\nG1 X5 A1\nG38.2 X1\nG92.1\n(x)*5\n",
+    b"G1 X1 F60\nX2\nG90.1\nG2 X3 Y0 I2.5 J0\nG2 X4 J1\nG91.1\nG3 X0 Y2 R2\nG2 X0 Y2 I1 P0.5\n5\nG1 X1 Y\n",
 ]
 
 

@@ -188,6 +188,8 @@ def _acceleration(session: Session, words: Words) -> None:
         pairs = [(Limit.PRINT_ACCELERATION, value), (Limit.TRAVEL_ACCELERATION, value)]
         if "T" in words:
             pairs.append((Limit.RETRACT_ACCELERATION, required(words, "T")))
+    if not pairs:
+        session.ignore("M204", "reports the accelerations")
     for limit, value in pairs:
         session.emit(Op.SET_LIMIT, target=limit, value=value * session.state[it.UNIT] * 1e-3)
 

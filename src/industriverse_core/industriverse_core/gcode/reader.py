@@ -17,6 +17,7 @@ from industriverse_core.program import COLUMNS, Program, normalise
 from industriverse_core.units import MM, MM_PER_MIN, filament_area_m2
 
 CHUNK_BYTES = 4 << 20
+MAX_LINES = 30_000_000  # more than 512 MB of sliced text have; keeps a hostile file from taking memory and hours
 DIALECTS = ("marlin", "rs274")
 MAX_CONTROL_SHARE = 0.01
 MAX_NON_ASCII_SHARE = 0.3
@@ -45,6 +46,10 @@ def read(data: bytes, name: str, dialect: str | None) -> Program:
     while start < len(body):
         stop = body.find(b"\n", start + CHUNK_BYTES) + 1 or len(body)
         words = tokens.tokenise(array, start, stop)
+        if lines + len(words) > MAX_LINES:
+            raise InputError(
+                ErrorCode.FILE_TOO_LARGE, f"{name}: more than {MAX_LINES} lines.", "Split the program or slice coarser."
+            )
         commands += _count_commands(words)
         if not session.ended:
             _interpret(session, body, words, lines + 1)
