@@ -101,7 +101,7 @@ def test_refusals_are_answers(cell, tmp_path):
     assert answer.error_code == ErrorCode.UNKNOWN_MATERIAL
     cell.ref.uri = (tmp_path / "absent.arrow").as_uri()
     assert cell.call(Predict, names.PREDICT, program=cell.ref).error_code == ErrorCode.FILE_NOT_FOUND
-    assert cell.call(Price, names.PRICE).error_code == ErrorCode.UNKNOWN_MATERIAL
+    assert cell.call(Price, names.PRICE).error_code == ErrorCode.CANNOT_PRICE
     broken = im.Prediction(machine_id="prusa_mk3s", material="PLA", time_s=im.Estimate(mean=math.nan))
     assert cell.call(Price, names.PRICE, prediction=broken).error_code == ErrorCode.CANNOT_PRICE
     assert cell.call(CloseLedger, names.CLOSE_LEDGER, job_id="J9").error_code == ErrorCode.NO_LEDGER

@@ -201,12 +201,12 @@ class TwinNode(CellNode):
 
     def _expect(self, program: Program, material_name: str) -> Expectation:
         """Simulate a program, or find it among the last ones."""
-        key = (program.digest, material_name)
+        material = self._material(material_name)
+        key = (program.digest, material.id)
         with self._lock:
             found = self._expectations.get(key)
         if found is not None:
             return found
-        material = self._material(material_name)
         timeline = build_timeline(program, self._profile, material)
         expectation = Expectation(timeline, material, prediction_of(timeline, self._profile, material))
         with self._lock:
