@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from conductor_node import job as j
 from conductor_node.job import Outcome, Policy, Safety, Stage
@@ -45,11 +45,17 @@ EXPECTED = {
     Stage.COMPILE: j.Compiled(s.REF, "PLA", 2),
     Stage.CHECK: j.Checked(s.report()),
     Stage.PREDICT: j.Predicted(s.prediction()),
-    Stage.PRICE: j.Priced(s.quote()),
     Stage.ARM: j.Armed(),
     Stage.EXECUTE: j.Started(),
     Stage.LEDGER: j.LedgerClosed(s.ledger()),
 }
+FOREIGN = {
+    Stage.CHECK: j.Checked(s.report(digest=s.OTHER)),
+    Stage.PREDICT: j.Predicted(s.prediction(s.OTHER)),
+    Stage.PRICE: j.Priced(s.quote(s.prediction(s.OTHER))),
+    Stage.LEDGER: j.LedgerClosed(s.ledger(digest=s.OTHER)),
+}
+WAYS = ["expected"] * 14 + ["foreign", "late", "view", "answer", "approve", "approve", "cancel", "restart"]
 
 
 class Loop(RuleBasedStateMachine):
@@ -86,7 +92,7 @@ class Loop(RuleBasedStateMachine):
             self.passed["predict"] = event.prediction.program_digest
             self.predicted = event.prediction.digest
         elif isinstance(event, j.Priced):
-            self.passed["price"] = s.DIGEST if event.quote.prediction_digest == self.predicted else None
+            self.passed["price"] = self.passed["predict"] if event.quote.prediction_digest == self.predicted else None
         elif isinstance(event, j.Armed):
             self.passed["arm"] = before.digest
         elif isinstance(event, j.Approve):
@@ -106,40 +112,44 @@ class Loop(RuleBasedStateMachine):
         assert command.execution_id not in self.executions
         self.executions.append(command.execution_id)
 
-    @rule(view=VIEWS, wait_s=st.sampled_from([0.1, 0.1, 0.1, 2.0, 20.0, 61.0]))
-    def observe(self, view, wait_s):
-        self.now_s += wait_s
-        self.feed(j.Observed(view))
-
-    @rule()
-    def good_tick(self):
-        state = MachineState.EXECUTING if self.job.state is State.EXECUTING else MachineState.IDLE
-        self.now_s += 0.1
-        self.feed(j.Observed(s.view(state, Safety.PERMITTING, safety_digest=s.DIGEST)))
-
-    @rule()
-    def good_answer(self):
-        if self.job.live.pending is not None:
-            self.feed(EXPECTED[self.job.live.pending])
-        elif self.job.state is State.EXECUTING:
+    @rule(kind=st.sampled_from(WAYS), view=VIEWS, answer=ANSWERS, wait_s=st.sampled_from([0.1, 2.0, 20.0, 61.0]))
+    def happen(self, kind, view, answer, wait_s):
+        """Mostly what should happen, so that jobs get far; sometimes what should not."""
+        pending = self.job.live.pending
+        self.now_s += wait_s if kind == "late" else 0.1
+        if kind == "expected" and pending is not None:
+            # the price is of whatever prediction the job holds: a foreign one must not get so far
+            self.feed(j.Priced(s.quote(self.job.prediction)) if pending is Stage.PRICE else EXPECTED[pending])
+        elif kind == "foreign" and pending in FOREIGN:
+            self.feed(FOREIGN[pending])
+        elif kind == "expected" and self.job.state is State.EXECUTING:
             self.feed(s.DONE)
+        elif kind in ("expected", "late"):
+            state = MachineState.EXECUTING if self.job.state is State.EXECUTING else MachineState.IDLE
+            self.feed(j.Observed(s.view(state, Safety.PERMITTING, safety_digest=s.DIGEST)))
+        elif kind == "foreign":
+            self.feed(j.Observed(s.view(MachineState.IDLE, Safety.PERMITTING, safety_digest=s.OTHER)))
+        elif kind == "view":
+            self.feed(j.Observed(view))
+        elif kind == "answer":
+            self.feed(answer)
+        else:
+            self.interfere(kind)
 
-    @rule(answer=ANSWERS)
-    def any_answer(self, answer):
-        self.feed(answer)
-
-    @rule()
-    def approve(self):
-        self.feed(j.Approve())
-
-    @rule(really=st.integers(0, 5))
-    def cancel_or_restart(self, really):
-        if really == 0:
+    def interfere(self, kind):
+        if kind == "approve":
+            self.feed(j.Approve())
+        elif kind == "cancel":
             self.feed(j.Cancel())
-        elif really == 1:
+        else:
             self.job = self.job.durable()
             self.approved = False
             self.feed(j.Restarted())
+
+    @precondition(lambda self: self.job.ended)
+    @rule(automatic=st.booleans(), asked=st.integers(0, 3))
+    def next_job(self, automatic, asked):
+        self.begin(automatic, asked)
 
     @invariant()
     def ended_jobs_say_why(self):
@@ -153,4 +163,4 @@ class Loop(RuleBasedStateMachine):
 
 
 TestLoop = Loop.TestCase
-TestLoop.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
+TestLoop.settings = settings(max_examples=120, stateful_step_count=80, deadline=None)
