@@ -19,14 +19,14 @@ CREATE TABLE IF NOT EXISTS starts (
 
 
 class StartLedger:
-    """One sqlite file (WAL, synchronous=FULL: a claim is on the disk before it returns). Use from one thread."""
+    """One sqlite file (WAL, synchronous=FULL: a claim is on the disk before it returns). One caller at a time."""
 
     def __init__(self, path: Path) -> None:
         """Open or create. Raises JobError (STORE_UNAVAILABLE)."""
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, timeout=2.0, isolation_level=None)
+            self._connection = sqlite3.connect(path, timeout=2.0, isolation_level=None, check_same_thread=False)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.execute(_SCHEMA)

@@ -1,0 +1,242 @@
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from industriverse_core.errors import MachineError
+from industriverse_core.machine import load_machine
+from industriverse_core.motion import plan_motion
+from industriverse_core.program import Op, build_program
+from industriverse_core.units import filament_area_m2
+from machine_node.marlin.pieces import LONGEST_PIECE_S, QUEUE_LIMIT_S, Kind, PieceMaker, check_sendable
+from machine_node.marlin.streamer import Streamer
+
+PROFILE = load_machine("prusa_mk3s")
+AREA = filament_area_m2(1.75e-3)
+
+
+def all_pieces(program, time_scale=1.0, speed_scale=1.0):
+    maker = PieceMaker(program, plan_motion(program, PROFILE), PROFILE, time_scale)
+    pieces = []
+    while (piece := maker.next(speed_scale)) is not None:
+        pieces.append(piece)
+    return pieces
+
+
+def words(text):
+    return {letter: float(number) for letter, number in re.findall(r"([A-Z])(-?[\d.]+)", text)}
+
+
+@pytest.mark.parametrize("time_scale", [1.0, 10.0])
+def test_a_long_move_is_cut_into_short_collinear_pieces(gcode, time_scale):
+    program = gcode("G28\nG1 X200 Y100 E8 F3000\n")
+    pieces = [piece for piece in all_pieces(program, time_scale) if piece.kind is Kind.MOTION]
+    assert len(pieces) > 1
+    assert all(piece.duration_s <= LONGEST_PIECE_S + 1e-9 for piece in pieces)
+    plan = plan_motion(program, PROFILE)
+    assert sum(piece.duration_s for piece in pieces) * time_scale == pytest.approx(plan.total_s)
+    for piece in pieces:
+        x, y, _ = piece.end_m
+        assert y == pytest.approx(x / 2, abs=1e-9)
+    assert pieces[-1].end_m == (0.2, 0.1, 0.0)
+    assert words(pieces[-1].text)["X"] == 200.0
+    assert sum(words(piece.text).get("E", 0.0) for piece in pieces) == pytest.approx(8.0, abs=1e-5)
+
+
+def test_filament_does_not_drift_over_many_small_moves(gcode):
+    text = "M83\nG28\n" + "".join(f"G1 X{x / 100:.2f} E0.0000149 F1800\n" for x in range(1, 3001))
+    program = gcode(text)
+    fed = sum(words(piece.text).get("E", 0.0) for piece in all_pieces(program))
+    assert fed == pytest.approx(program.extrude_m3.sum() / AREA * 1e3, abs=2e-5)
+
+
+def test_a_reduced_speed_makes_more_pieces_of_the_same_length_in_time(gcode):
+    program = gcode("G28\nG1 X200 F6000\n")
+    pieces = [piece for piece in all_pieces(program, speed_scale=0.25) if piece.kind is Kind.MOTION]
+    assert all(piece.duration_s <= LONGEST_PIECE_S + 1e-9 for piece in pieces)
+    assert words(pieces[0].text)["F"] == 1500.0
+
+
+def test_an_arc_is_cut_by_angle_and_stays_on_its_circle(gcode):
+    program = gcode("G28\nG1 X100 Y50 F6000\nG3 X100 Y50 I-30 J0 F1200\n")
+    pieces = [piece for piece in all_pieces(program) if piece.text.startswith("G3")]
+    assert len(pieces) > 10
+    for piece in pieces:
+        x, y, _ = piece.end_m
+        assert math.hypot(x - 0.07, y - 0.05) == pytest.approx(0.03, abs=1e-9)
+        centre = words(piece.text)
+        assert piece.start_m[0] + centre["I"] * 1e-3 == pytest.approx(0.07, abs=1e-6)
+        assert piece.start_m[1] + centre["J"] * 1e-3 == pytest.approx(0.05, abs=1e-6)
+        assert piece.duration_s <= LONGEST_PIECE_S + 1e-9
+
+
+def test_text_has_no_exponents_and_repeats_no_feed(gcode):
+    program = gcode("G28\nM83\nG1 X0.001 E0.00002 F6000\nG1 X50.5 F6000\nG1 X51\n")
+    texts = [piece.text for piece in all_pieces(program)]
+    assert not any("e" in text for text in texts)
+    assert [text for text in texts if "F" in text] == [texts[1]]
+
+
+def test_barriers_are_what_the_controller_takes_its_time_for(gcode):
+    program = gcode("M104 S200\nM109 S200\nG28\nG80\nG4 P500\nM106 S128\nM84\n")
+    kinds = [piece.kind for piece in all_pieces(program)]
+    assert kinds == [Kind.INSTANT, Kind.WAIT, Kind.CYCLE, Kind.CYCLE, Kind.DWELL, Kind.INSTANT, Kind.WAIT]
+
+
+def test_what_a_printer_is_never_sent_is_refused():
+    with pytest.raises(MachineError, match="START_SPINDLE"):
+        check_sendable(build_program([{"op": Op.START_SPINDLE_CLOCKWISE, "value": 100.0}]))
+    with pytest.raises(MachineError, match="UNKNOWN"):
+        check_sendable(build_program([{"op": Op.UNKNOWN}]))
+
+
+class Controller:
+    """Executes what it gets at its own pace: one block after the other, an ok when a block enters the planner."""
+
+    def __init__(self, pace, blocks=16, advanced=True):
+        self.pace, self.capacity, self.advanced = pace, blocks - 1, advanced
+        self.free_at = []  # end times of the blocks in the planner
+        self.end = 0.0
+        self.waiting = []  # (line, piece) not yet taken
+        self.dwelling = 0  # line of the dwell that has begun
+        self.done = []
+
+    def receive(self, line, piece):
+        self.waiting.append((line, piece))
+
+    def run(self, now):
+        """Acknowledgements up to now: (line, planner_free)."""
+        acknowledged = []
+        while self.waiting:
+            self.free_at = [end for end in self.free_at if end > now]
+            line, piece = self.waiting[0]
+            if piece.kind is Kind.MOTION:
+                if len(self.free_at) >= self.capacity:
+                    break
+                if piece.blocks:
+                    self.end = max(self.end, now) + piece.duration_s * self.pace
+                    self.free_at.append(self.end)
+            elif piece.kind is not Kind.INSTANT:
+                if self.end > now:
+                    break
+                if piece.kind is Kind.DWELL and self.dwelling != line:
+                    self.dwelling, self.end = line, now + piece.duration_s * self.pace
+                    break
+            self.waiting.pop(0)
+            self.done.append(piece)
+            acknowledged.append((line, self.capacity - len(self.free_at) if self.advanced else None))
+        return acknowledged
+
+    def queued(self, now):
+        waiting = sum(piece.duration_s * self.pace for _, piece in self.waiting if piece.kind is Kind.MOTION)
+        return max(0.0, self.end - now) + waiting
+
+
+MOVES = st.lists(
+    st.tuples(
+        st.sampled_from(["move", "move", "move", "move", "fan", "dwell", "home", "heat"]),
+        st.integers(0, 200),
+        st.integers(0, 200),
+        st.integers(600, 9000),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+def program_of(moves):
+    rows = [{"op": Op.HOME, "target": 7}]
+    for kind, x, y, feed in moves:
+        if kind == "move":
+            point = {"x_m": x * 1e-3, "y_m": y * 1e-3, "feed_m_s": feed / 6e4, "extrude_m3": 1e-10 * (x % 3)}
+            rows.append({"op": Op.STRAIGHT_FEED, **point})
+        elif kind == "fan":
+            rows.append({"op": Op.SET_FAN, "value": 0.5})
+        elif kind == "dwell":
+            rows.append({"op": Op.DWELL, "value": x * 1e-3})
+        elif kind == "home":
+            rows.append({"op": Op.HOME, "target": 7, "x_m": 0.0, "y_m": 0.0, "z_m": 0.0})
+        else:
+            rows.append({"op": Op.WAIT_HEATER, "target": 1, "value": 200.0})
+    return build_program(rows)
+
+
+def drive(program, controller, random, idle, delays):
+    """Run the streamer against a controller; the true queue and every finished piece."""
+    streamer = Streamer(program, plan_motion(program, PROFILE), PROFILE, 1.0, idle)
+    now, line, worst, pending, executed = 0.0, 0, 0.0, [], []
+    while not streamer.finished:
+        for number, free in controller.run(now):
+            pending.append((now + random.choice(delays), number, free))
+        while pending and pending[0][0] <= now:
+            _, number, free = pending.pop(0)
+            streamer.on_acknowledged(number, free, now)
+        streamer.advance(now)
+        executed.append(streamer.executed)
+        while (piece := streamer.peek(now)) is not None:
+            number = 0
+            if piece.text:
+                line += 1
+                number = line
+                controller.receive(number, piece)
+            streamer.take(number, now, 1.0)
+        worst = max(worst, controller.queued(now))
+        assert streamer.executed <= streamer.acknowledged <= streamer.sent
+        now += random.choice([0.002, 0.005, 0.01])
+        assert now < 2000.0
+    assert executed == sorted(executed)
+    return streamer, worst
+
+
+@settings(max_examples=40, deadline=None)
+@given(MOVES, st.randoms(use_true_random=False))
+def test_the_queue_stays_below_its_limit_and_everything_is_sent_once_in_order(moves, random):
+    program = program_of(moves)
+    controller = Controller(pace=1.0)
+    streamer, worst = drive(program, controller, random, 15, [0.0])
+    assert worst <= QUEUE_LIMIT_S
+    assert streamer.sent == streamer.acknowledged == streamer.executed == len(program)
+    order = [piece.instruction for piece in controller.done]
+    assert order == sorted(order)
+    assert sorted(set(order)) == list(range(len(program)))
+    assert all(b.start_m == a.end_m for a, b in zip(controller.done, controller.done[1:], strict=False))
+
+
+@settings(max_examples=40, deadline=None)
+@given(MOVES, st.floats(0.8, 1.6), st.randoms(use_true_random=False))
+def test_a_controller_slower_than_planned_is_followed_by_its_reports(moves, pace, random):
+    program = program_of(moves)
+    _, worst = drive(program, Controller(pace=pace), random, 15, [0.0, 0.003, 0.01])
+    # one piece is known only to within its own duration
+    assert worst <= (QUEUE_LIMIT_S + LONGEST_PIECE_S) * max(1.0, pace)
+
+
+def test_without_reports_a_slow_controller_would_be_overfilled():
+    """The test above can fail: this is what the reports are for."""
+    program = program_of([("move", 10 * (n % 20), 5 * (n % 3), 3000) for n in range(60)])
+    rng = np.random.default_rng(0)
+
+    class Random:
+        def choice(self, items):
+            return items[int(rng.integers(len(items)))]
+
+    blind = drive(program, Controller(pace=1.6, blocks=400, advanced=False), Random(), 0, [0.0])[1]
+    seeing = drive(program, Controller(pace=1.6, blocks=400), Random(), 399, [0.0])[1]
+    assert blind > 2 * seeing
+
+
+def test_a_resend_does_not_let_the_estimate_run_ahead(gcode):
+    program = gcode("G28\nG1 X10 F6000\nG1 X20\n")
+    streamer = Streamer(program, plan_motion(program, PROFILE), PROFILE, 1.0)
+    streamer.take(1, 0.0, 1.0)
+    streamer.on_acknowledged(1, None, 1.0)
+    streamer.peek(1.0)
+    streamer.take(2, 1.0, 1.0)
+    streamer.on_resend(1.5)  # the line was lost for half a second
+    streamer.on_acknowledged(2, None, 1.5)
+    streamer.advance(1.51)
+    assert streamer.executed == 1
+    assert streamer.position_m[0] < 0.01
