@@ -116,7 +116,7 @@ class Shadow:
         self._last: TelemetrySample | None = None
         self._clock_s = 0.0  # the job's motion clock
         self._period_s = 0.05
-        self._expected_w, self._measured_w = _Smooth(), _Smooth()
+        self._expected_w, self._measured_w, self._sigma_w = _Smooth(), _Smooth(), _Smooth()
 
     def begin(self, timeline: Timeline | None, material: Material | None) -> None:
         """Follow a job (None = no job). The next sample's measured temperatures start the twin's state."""
@@ -124,7 +124,7 @@ class Shadow:
         self._machine = machine_vector(self._profile, material)
         self._heaters = {}
         self._clock_s = 0.0
-        self._expected_w, self._measured_w = _Smooth(), _Smooth()
+        self._expected_w, self._measured_w, self._sigma_w = _Smooth(), _Smooth(), _Smooth()
 
     def end(self) -> None:
         """The job has ended: go on from the present state, with the controller's own targets."""
@@ -240,12 +240,15 @@ class Shadow:
             working += twin.profile.power if heater_w[heater] > 0.0 else 0.0
         if self._timeline is not None and len(self._timeline.steps):
             rest += self._job_watts(sample)
-        if dt > 0.0:
-            self._expected_w.update(rest + heaters, dt)
-            self._measured_w.update(sample.power_w if math.isfinite(sample.power_w) else math.nan, dt)
         shares = [twin.profile.uncertainty for twin in self._heaters.values()]
         heater_sd = max(shares, default=0.0) * (0.0 if math.isnan(heaters) else heaters)
         sigma = math.hypot(METER_SD_W, heater_sd, power.uncertainty * rest, RIPPLE_SHARE * working)
+        if dt > 0.0:
+            self._expected_w.update(rest + heaters, dt)
+            self._measured_w.update(sample.power_w, dt)
+            self._sigma_w.update(sigma, dt)
+        # what was smoothed in while a heater worked keeps that time's uncertainty
+        sigma = max(sigma, self._sigma_w.value) if math.isfinite(self._sigma_w.value) else sigma
         measured = self._measured_w.value if math.isfinite(sample.power_w) else math.nan
         return ResidualChannel(Quantity.POWER, self._expected_w.value, measured, sigma)
 
