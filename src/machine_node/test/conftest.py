@@ -119,6 +119,7 @@ class Bench:
 
     def connect(self):
         self.wait(lambda: self.machine.connected)
+        self.wait(lambda: any("M154" in line for line in self.printer.lines()))  # the journal lags by 50 ms
 
     def begin(self, program):
         plan = plan_motion(program, self.profile)

@@ -76,7 +76,8 @@ class MarlinDriver:
         self._numbered_s = -math.inf
         self._heard_s = now
         self._progress_s = now
-        self._resend_since: float | None = None
+        self._answered_s = now  # last ok or resend request
+        self._resending = False  # a resend was asked for; waiting until requests for lines on their way are over
 
     # --- state ---
 
@@ -103,7 +104,7 @@ class MarlinDriver:
 
     def can_send(self, command: str) -> bool:
         """True when the command fits into what the controller's receive buffer surely has free."""
-        if not self.ready or self._commands or self._connection.lost or self._resend_since is not None:
+        if not self.ready or self._commands or self._connection.lost or self._resending:
             return False
         return self._fits(command)
 
@@ -127,7 +128,7 @@ class MarlinDriver:
         Lines that the controller has lost are not sent again: only these commands are wanted now.
         """
         self._connection.abandon_lost()
-        self._resend_since = None
+        self._resending = False
         if urgent:
             self.send(urgent, now)
         self._commands.extend(commands)
@@ -166,6 +167,8 @@ class MarlinDriver:
 
     def _on_event(self, event: p.Event, now: float) -> None:
         self._heard_s = now
+        if isinstance(event, (p.Ok, p.Acknowledged, p.ResendRequest)):
+            self._answered_s = now
         if isinstance(event, p.Acknowledged):
             self._progress_s = now
             if event.planner_free is not None and self.phase is not Phase.READY:
@@ -196,7 +199,7 @@ class MarlinDriver:
                 f"the controller asks for line {line}, which is not remembered any more.",
                 "Check the cable; start the job again.",
             )
-        self._resend_since = now
+        self._resending = True
 
     def _on_reset(self, now: float) -> None:
         if self.phase is Phase.READY:
@@ -207,10 +210,10 @@ class MarlinDriver:
 
     def _repeat_lost(self, now: float) -> None:
         """Wait until nothing more comes of the lines that were on their way, then send the lost ones again."""
-        if self._resend_since is not None:
-            if now - self._heard_s < QUIET_S:
+        if self._resending:
+            if now - self._answered_s < QUIET_S:
                 return
-            self._resend_since = None
+            self._resending = False
         while self._connection.lost:
             waiting = self._connection.unacknowledged_bytes
             if waiting and waiting + len(self._connection.lost[0][1]) > self._window_bytes:
@@ -255,7 +258,7 @@ class MarlinDriver:
             elif now - self._numbered_s >= NUMBERING_RETRY_S:
                 self._number(now)
         elif self.phase is Phase.SETTLING:
-            if now - self._heard_s >= QUIET_S:
+            if now - self._answered_s >= QUIET_S:
                 self._connection.restart()
                 self._commands = deque(("M115", *CONNECT))
                 self.phase = Phase.CONFIGURING
