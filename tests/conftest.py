@@ -68,6 +68,7 @@ class Cell:
         self.node = rclpy.create_node("observer", namespace=self.cell.id)
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
+        self.heartbeats = 0
         self.job: im.JobState | None = None
         self.jobs: dict[str, im.JobState] = {}
         self.safety: im.SafetyState | None = None
@@ -93,6 +94,7 @@ class Cell:
         self.runner = ActionClient(self.node, RunJob, names.RUN_JOB)
 
     def _on_job(self, msg: im.JobState) -> None:
+        self.heartbeats += 1
         if msg.job_id:
             self.job = msg
             self.jobs[msg.job_id] = msg
@@ -137,6 +139,7 @@ class Cell:
         """Wait until the machine is connected and the shield is there."""
         self.wait(lambda: self.telemetry and self.telemetry.state == im.MachineTelemetry.IDLE, 60, "an idle machine")
         self.wait(lambda: self.safety, 20, "the shield")
+        self.wait(lambda: self.heartbeats, 20, "the conductor")
 
     def submit(self, intent: str | Path) -> str:
         """Submit a job and return its id."""

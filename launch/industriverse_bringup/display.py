@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -55,8 +56,11 @@ def machine_text(sample: TelemetrySample) -> str:
         reading = sample.reading(heater)
         if reading is not None:
             parts.append(f"{name} {reading.temperature_c:5.1f}/{reading.target_c:.0f} °C")
+    parts.append(f"{sample.power_w:5.1f} W")
     x, y, z = (1e3 * value for value in sample.position_m)
-    return "   ".join([*parts, f"{sample.power_w:5.1f} W", f"x {x:6.1f} y {y:6.1f} z {z:5.2f} mm"])
+    if math.isfinite(x + y + z):  # unknown before homing
+        parts.append(f"x {x:6.1f} y {y:6.1f} z {z:5.2f} mm")
+    return "   ".join(parts)
 
 
 def ledger_table(entry: LedgerEntry) -> Table:

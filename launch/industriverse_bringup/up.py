@@ -47,9 +47,9 @@ class Session:
     _shown: set[tuple[str, int]] = field(default_factory=set)
 
     def wait_until_running(self) -> None:
-        """Wait until the machine is connected and idle and the shield is heard."""
+        """Wait until the cell can take a job."""
         deadline_s = time.monotonic() + START_TIMEOUT_S
-        while not (self.client.safety and self._machine_is_idle()):
+        while not self.client.running():
             self._step()
             if time.monotonic() > deadline_s:
                 raise JobError(
@@ -59,10 +59,6 @@ class Session:
                 )
         self.loop_running_s = time.monotonic() - self.started_s
 
-    def _machine_is_idle(self) -> bool:
-        telemetry = self.client.telemetry
-        return telemetry is not None and telemetry.state != im.MachineTelemetry.DISCONNECTED
-
     def _step(self) -> None:
         self.client.spin(0.1)
         self.supervisor.poll()
@@ -71,9 +67,9 @@ class Session:
 
     def run(self, intent: str) -> im.JobState:
         """Submit a job and show it until it ends."""
+        self.console.print(f"job: {intent}", soft_wrap=True)
         self.client.on_job = self._show_stage
         job_id = self.client.submit(intent)
-        self.console.print(f"job {job_id}: {intent}")
         last_text_s = -math.inf
         with Live(console=self.console, refresh_per_second=4, transient=True) as live:
             while (job := self.client.jobs.get(job_id)) is None or job.state not in ENDED:

@@ -10,7 +10,7 @@ from ..conftest import EXAMPLES, PERMIT_VALID_S
 HOLD_WITHIN_S = 0.25
 CAUSES = {
     "shield": {ErrorCode.PERMIT_LAPSED, ErrorCode.SHIELD_RESTARTED, ErrorCode.MACHINE_LATCHED},
-    "twin": {ErrorCode.SOURCE_STALE, ErrorCode.SOURCE_RESTARTED},
+    "twin": {ErrorCode.SOURCE_STALE, ErrorCode.SOURCE_RESTARTED, ErrorCode.PERMIT_LAPSED},
     "conductor": {ErrorCode.SOURCE_STALE, ErrorCode.SOURCE_RESTARTED, ErrorCode.CONDUCTOR_RESTARTED},
     "machine": {ErrorCode.SOURCE_STALE, ErrorCode.SOURCE_RESTARTED, ErrorCode.PROCESS_RESTARTED},
 }

@@ -176,7 +176,10 @@ def _executed(job: Job, event: j.Executed) -> Reading:
         live = replace(job.live, ending=None, progress=1.0, note="", note_code=0, instruction=event.executed)
         return Trigger.COPY_MADE, replace(job, copy_made=True, live=live)
     code, cause = event.error_code, event.error_msg
-    if ending is not None and (cancelled or not code):
+    shield_knows = (
+        ending is not None and code == ErrorCode.PERMIT_LAPSED and ending.code is not ErrorCode.MACHINE_LATCHED
+    )
+    if ending is not None and (cancelled or not code or shield_knows):  # a lapse is only how the shield's cause arrived
         code, cause = int(ending.code), ending.cause
     if event.outcome is j.Outcome.REFUSED:
         cause = f"the machine refused to start ({cause.rstrip('. ')})"

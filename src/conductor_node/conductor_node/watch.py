@@ -10,6 +10,7 @@ from industriverse_core.errors import ErrorCode
 from industriverse_core.telemetry import MachineState
 
 Reading = tuple[Trigger | None, Job]
+HELD = "Held: "  # begins the reason of a hold
 _MACHINE_WAITS = {
     MachineState.DISCONNECTED: (ErrorCode.PORT_UNAVAILABLE, "it is not connected"),
     MachineState.EXECUTING: (ErrorCode.BUSY, "it still executes"),
@@ -181,11 +182,11 @@ def _latch(view: MachineView) -> tuple[ErrorCode, str] | None:
 
 def _hold(view: MachineView, policy: Policy) -> tuple[str, int] | None:
     if view.age_s > policy.stale_s:
-        return "Held: no telemetry from the machine.", ErrorCode.SOURCE_STALE
+        return f"{HELD}no telemetry from the machine.", ErrorCode.SOURCE_STALE
     if view.safety is Safety.WITHHELD:
-        return f"Held: {view.safety_error_msg or 'the shield withholds permits.'}", view.safety_error_code
+        return f"{HELD}{view.safety_error_msg or 'the shield withholds permits.'}", view.safety_error_code
     if view.state is MachineState.HOLDING:
-        return f"Held: {view.error_msg or 'the machine has no permit.'}", view.error_code
+        return f"{HELD}{view.error_msg or 'the machine has no permit.'}", view.error_code
     return None
 
 

@@ -32,6 +32,7 @@ class CellClient:
         jobs: last JobState of every job heard, by job id.
         on_job: called with every JobState of a job, so that no stage is missed.
         telemetry, safety: last message of the machine and of its shield; None until one is heard.
+        conductor_heard: True once its heartbeat has come; it sends one when it takes jobs.
     """
 
     def __init__(self, namespace: str, domain_id: int, machine_id: str) -> None:
@@ -43,6 +44,7 @@ class CellClient:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self._heard_conductor_s = time.monotonic()
+        self.conductor_heard = False
         self.machine_id = machine_id
         self.jobs: dict[str, im.JobState] = {}
         self.on_job: Callable[[im.JobState], None] = lambda job: None
@@ -63,7 +65,7 @@ class CellClient:
         self._context.try_shutdown()
 
     def _on_job_state(self, msg: im.JobState) -> None:
-        self._heard_conductor_s = time.monotonic()
+        self._heard_conductor_s, self.conductor_heard = time.monotonic(), True
         if msg.job_id:
             self.jobs[msg.job_id] = msg
             self.on_job(msg)
@@ -73,6 +75,11 @@ class CellClient:
 
     def _on_safety_state(self, msg: im.SafetyState) -> None:
         self.safety = msg
+
+    def running(self) -> bool:
+        """True when the cell can take a job: conductor and shield are heard, the machine is connected."""
+        connected = self.telemetry is not None and self.telemetry.state != im.MachineTelemetry.DISCONNECTED
+        return self.conductor_heard and self.safety is not None and connected
 
     def spin(self, seconds: float) -> None:
         """Hear what the cell says for a while."""

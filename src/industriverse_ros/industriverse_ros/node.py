@@ -47,7 +47,7 @@ class CellNode(LifecycleNode):
         super().__init__(name, **options)
         self.params = params.declare(self, self.Params)
         self.incarnation = time.time_ns()
-        self.has_realtime = self.realtime and request_realtime()
+        self.has_realtime = self.realtime and os.sched_getscheduler(0) == os.SCHED_FIFO
         self.failure: BaseException | None = None  # why the process has to end
         self.active = False
         self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
@@ -226,6 +226,8 @@ def run(kind: type[CellNode]) -> None:
 
     0 = told to end; 2 = bad input (one line on standard error); 1 = a bug (traceback).
     """
+    if kind.realtime:
+        request_realtime()  # before DDS starts its threads, which inherit it
     rclpy.init(signal_handler_options=SignalHandlerOptions.ALL)
     node: CellNode | None = None
     status = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -130,7 +130,9 @@ class ShieldNode(CellNode):
         ref = convert.ref_from_msg(request.program)
         program = ProgramStore.load(ref)
         name = request.material or ref.material
+        started_s = self.steady_s()
         report = gates.check(program, self._profile, load_material(name) if name else None)
+        report = replace(report, duration_s=self.steady_s() - started_s)
         self.post(self._shield.remember, report)
         response.report = convert.report_to_msg(report, self.now_s())
 
@@ -175,8 +177,11 @@ class ShieldNode(CellNode):
         snapshot = self._shield.snapshot(self.steady_s())
         shown = (snapshot.state, snapshot.code, snapshot.latch)
         if shown != self._shown:
-            log = self.get_logger().warning if snapshot.state is State.LATCHED else self.get_logger().info
-            log(f"{snapshot.state.name} {snapshot.cause}".strip())
+            text = f"{snapshot.state.name} {snapshot.cause}".strip()
+            if snapshot.state is State.LATCHED:  # rclpy binds a severity to the line that logs
+                self.get_logger().warning(text)
+            else:
+                self.get_logger().info(text)
         self._shown, self._since_state_s = shown, 0.0
         latch = snapshot.latch
         self._states.publish(
