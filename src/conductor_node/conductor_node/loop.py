@@ -176,11 +176,12 @@ def _executed(job: Job, event: j.Executed) -> Reading:
         live = replace(job.live, ending=None, progress=1.0, note="", note_code=0, instruction=event.executed)
         return Trigger.COPY_MADE, replace(job, copy_made=True, live=live)
     code, cause = event.error_code, event.error_msg
-    shield_knows = (
-        ending is not None and code == ErrorCode.PERMIT_LAPSED and ending.code is not ErrorCode.MACHINE_LATCHED
-    )
-    if ending is not None and (cancelled or not code or shield_knows):  # a lapse is only how the shield's cause arrived
+    lapsed = code == ErrorCode.PERMIT_LAPSED  # only how the shield's cause arrived at the machine
+    shield_latched = ending is not None and ending.code is not ErrorCode.MACHINE_LATCHED
+    if ending is not None and (cancelled or not code or (lapsed and shield_latched)):
         code, cause = int(ending.code), ending.cause
+    elif lapsed and ending is None and job.live.note_code == ErrorCode.SOURCE_STALE:
+        code, cause = job.live.note_code, job.live.note.removeprefix(watch.HELD)
     if event.outcome is j.Outcome.REFUSED:
         cause = f"the machine refused to start ({cause.rstrip('. ')})"
     return watch.stopped(job, code or ErrorCode.MACHINE_FAULT, cause or event.outcome.name.lower(), event.executed)

@@ -194,18 +194,31 @@ def test_latched_stop_ends_the_job_with_cause_place_and_remedy():
     assert job.state is State.HELD
     job, _ = s.play(job, j.Observed(s.running()))
     assert job.state is State.HELD, "a latched stop does not resume"
-    said = j.Executed(Outcome.STOPPED, int(ErrorCode.PERMIT_LAPSED), "Permits lapsed for 1.0 s.", 120)
+    said = j.Executed(Outcome.STOPPED, int(ErrorCode.STOP_REQUESTED), "Someone asked.", 120)
     with_result, commands = s.play(job, said)
     assert with_result.state is State.ABORTED
-    assert with_result.error_code == ErrorCode.PERMIT_LAPSED
+    assert with_result.error_code == ErrorCode.STOP_REQUESTED
     assert "instruction 120 of 4,512" in with_result.error_msg
-    assert "Permits lapsed" in with_result.error_msg
+    assert "Someone asked" in with_result.error_msg
     assert "clear the stop" in with_result.error_msg
     assert kinds(commands) == ["CancelExecution", "Disarm", "CloseLedger"]
     silent, _ = step(job, j.Observed(s.running()), 3.1, s.POLICY)
     assert silent.state is State.ABORTED
     assert silent.error_code == ErrorCode.SOURCE_STALE
     assert "twin is silent" in silent.error_msg
+
+
+LAPSED = j.Executed(Outcome.STOPPED, int(ErrorCode.PERMIT_LAPSED), "No permit for more than 1 s.", 120)
+
+
+@pytest.mark.parametrize("safety", [Safety.LATCHED, Safety.WITHHELD])
+def test_a_lapse_is_explained_by_what_the_shield_said(safety):
+    view = s.running(safety=safety, safety_error_msg="The twin is silent.", safety_error_code=406)
+    job, _ = s.play(s.new_job(), *s.TO_EXECUTING, j.Observed(view), LAPSED)
+    assert (job.state, job.error_code) == (State.ABORTED, ErrorCode.SOURCE_STALE)
+    assert "120 of 4,512: The twin is silent." in job.error_msg
+    alone, _ = s.play(s.new_job(), *s.TO_EXECUTING, LAPSED)
+    assert (alone.state, alone.error_code) == (State.ABORTED, ErrorCode.PERMIT_LAPSED)
 
 
 @pytest.mark.parametrize(
