@@ -7,6 +7,7 @@ the homed axes back there. Normalising twice changes nothing.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -260,17 +261,24 @@ def write_program(program: Program, path: Path) -> None:
     replace_file(path, sink.getvalue())
 
 
-def read_program(path: Path, expected: Digest | None = None) -> Program:
+def read_program(path: Path, expected: Digest | None = None, file_sha256: bytes | None = None) -> Program:
     """Read an Arrow file.
 
-    The digest is computed anew from the content: a changed byte gives InputError(DIGEST_MISMATCH), as does a
-    program whose digest is not `expected`. A file that is no bytecode gives BYTECODE_BROKEN.
+    The digest is computed anew from the content: a changed meaning gives InputError(DIGEST_MISMATCH), as does a
+    program whose digest is not `expected`. With `file_sha256` any changed byte of the file does, also one that
+    means nothing (source lines, notes, padding). A file that is no bytecode gives BYTECODE_BROKEN.
     """
     import pyarrow as pa
 
     from industriverse_core.files import read_bytes
 
     data = read_bytes(path, MAX_FILE_BYTES)
+    if file_sha256 is not None and hashlib.sha256(data).digest() != file_sha256:
+        raise InputError(
+            ErrorCode.DIGEST_MISMATCH,
+            f"{path}: the file is not the one that was checked (SHA-256).",
+            "The file was changed after it was written; compile and check the program again.",
+        )
     try:
         table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
         table.validate(full=True)  # lengths inside a damaged file can point outside its buffers

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -11,6 +13,9 @@ from industriverse_core.artefacts import ProgramRef
 from industriverse_core.digest import Digest
 from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.program import Program, read_program, write_program
+
+FRAGMENT = "#sha256="  # of the file itself: the digest covers what a program means, this covers every byte
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def home_directory() -> Path:
@@ -68,9 +73,10 @@ class ProgramStore:
             read_program(path, digest)
         except InputError:
             write_program(program, path)
+        file_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         return ProgramRef(
             digest=digest,
-            uri=path.resolve().as_uri(),
+            uri=f"{path.resolve().as_uri()}{FRAGMENT}{file_sha256}",
             name=program.metadata.name,
             material=program.metadata.material,
             instruction_count=len(program),
@@ -79,10 +85,13 @@ class ProgramStore:
 
     @staticmethod
     def load(ref: ProgramRef) -> Program:
-        """The program at an address. Raises InputError when it is missing or is not what the digest says."""
+        """The program at an address. Raises InputError when it is missing, or one byte of it was changed."""
         address = urlparse(ref.uri)
-        if address.scheme != "file" or address.netloc not in ("", "localhost"):
+        checksum = address.fragment.removeprefix("sha256=")
+        if address.scheme != "file" or address.netloc not in ("", "localhost") or not _SHA256.fullmatch(checksum):
             raise InputError(
-                ErrorCode.NOT_A_PROGRAM, f"'{ref.uri}' is not a file:// address.", "Submit the program again."
+                ErrorCode.NOT_A_PROGRAM,
+                f"'{ref.uri}' is not a file:// address with the file's SHA-256.",
+                "Submit the program again.",
             )
-        return read_program(Path(unquote(address.path)), ref.digest)
+        return read_program(Path(unquote(address.path)), ref.digest, bytes.fromhex(checksum))

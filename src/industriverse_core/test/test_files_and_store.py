@@ -1,5 +1,6 @@
 """The border to the file system, and the program store."""
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -69,7 +70,9 @@ def program():
 def test_adding_and_loading(tmp_path, program):
     store = ProgramStore(tmp_path / "with space ü")
     ref = store.add(program)
-    assert ref == ProgramRef(program.digest, store.path(program.digest).resolve().as_uri(), "p", "PLA", 1, 3)
+    path = store.path(program.digest)
+    uri = f"{path.resolve().as_uri()}#sha256={hashlib.sha256(path.read_bytes()).hexdigest()}"
+    assert ref == ProgramRef(program.digest, uri, "p", "PLA", 1, 3)
     assert ProgramStore.load(ref).digest == program.digest
     before = store.path(program.digest).stat().st_mtime_ns
     assert store.add(program) == ref
@@ -82,7 +85,7 @@ def test_a_damaged_copy_is_refused_and_replaced_by_adding(tmp_path, program):
     store.path(program.digest).write_bytes(b"ARROW1 damaged")
     with pytest.raises(InputError) as caught:
         ProgramStore.load(ref)
-    assert caught.value.code is ErrorCode.BYTECODE_BROKEN
+    assert caught.value.code is ErrorCode.DIGEST_MISMATCH
     store.add(program)
     assert ProgramStore.load(ref).digest == program.digest
 
@@ -96,7 +99,21 @@ def test_another_program_at_the_address_is_refused(tmp_path, program):
     assert caught.value.code is ErrorCode.DIGEST_MISMATCH
 
 
-@pytest.mark.parametrize("uri", ["", "/etc/passwd", "http://host/x.arrow", "file://elsewhere/x.arrow"])
+def test_any_changed_byte_is_refused(tmp_path, program):
+    store = ProgramStore(tmp_path)
+    ref = store.add(program)
+    path = store.path(program.digest)
+    whole = path.read_bytes()
+    for index in range(0, len(whole), 7):
+        path.write_bytes(whole[:index] + bytes([whole[index] ^ 1]) + whole[index + 1 :])
+        with pytest.raises(InputError) as caught:
+            ProgramStore.load(ref)
+        assert caught.value.code is ErrorCode.DIGEST_MISMATCH
+    path.write_bytes(whole)
+    assert ProgramStore.load(ref).digest == program.digest
+
+
+@pytest.mark.parametrize("uri", ["", "file:///without/checksum.arrow", "/etc/passwd", "http://host/x.arrow", "file://elsewhere/x.arrow"])
 def test_other_addresses_are_refused(uri):
     with pytest.raises(InputError) as caught:
         ProgramStore.load(ProgramRef(uri=uri))
@@ -105,7 +122,7 @@ def test_other_addresses_are_refused(uri):
 
 def test_a_missing_program(tmp_path):
     with pytest.raises(InputError) as caught:
-        ProgramStore.load(ProgramRef(uri=(tmp_path / "none.arrow").as_uri()))
+        ProgramStore.load(ProgramRef(uri=f"{(tmp_path / 'none.arrow').as_uri()}#sha256={'0' * 64}"))
     assert caught.value.code is ErrorCode.FILE_NOT_FOUND
 
 

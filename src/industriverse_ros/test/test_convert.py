@@ -45,7 +45,7 @@ RESIDUAL = t.ResidualSample(
 )
 
 ROUND_TRIPS = [
-    (a.ProgramRef(DIGEST, "file:///x", "n", "PLA", 3, 5), convert.ref_to_msg, convert.ref_from_msg),
+    (a.ProgramRef(DIGEST, "file:///x#sha256=00", "n", "PLA", 3, 5), convert.ref_to_msg, convert.ref_from_msg),
     (SPREAD, convert.estimate_to_msg, convert.estimate_from_msg),
     (FINDING, convert.finding_to_msg, convert.finding_from_msg),
     (

@@ -99,7 +99,7 @@ def test_refusals_are_answers(cell, tmp_path):
     assert answer.error_code == ErrorCode.CANNOT_PREDICT
     answer = cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="", material="granite")
     assert answer.error_code == ErrorCode.UNKNOWN_MATERIAL
-    cell.ref.uri = (tmp_path / "absent.arrow").as_uri()
+    cell.ref.uri = (tmp_path / "absent.arrow").as_uri() + "#sha256=" + "0" * 64
     assert cell.call(Predict, names.PREDICT, program=cell.ref).error_code == ErrorCode.FILE_NOT_FOUND
     assert cell.call(Price, names.PRICE).error_code == ErrorCode.CANNOT_PRICE
     broken = im.Prediction(machine_id="prusa_mk3s", material="PLA", time_s=im.Estimate(mean=math.nan))

@@ -22,7 +22,7 @@ from industriverse_core.units import filament_area_m2
 
 QUEUE_LIMIT_S = 0.2  # steady seconds of motion in the controller; the contract (docs/safety.md)
 QUEUE_TARGET_S = 0.18  # what the streamer fills up to: the rest covers the error of the time estimate
-LONGEST_PIECE_S = 0.1
+LONGEST_PIECE_S = 0.05
 SHORTEST_PIECE_S = 0.02
 CHUNK = 4096  # instructions whose columns are unpacked at once
 
