@@ -1,7 +1,7 @@
 """The virtual controller: receives bytes, checks lines, runs commands, answers as Marlin 2 does.
 
 At speed N its receive buffer, command buffer and planner are N times as deep as the profile says, so that the
-head start that a host has in steady time is that of the real machine.
+head start that a host has in steady time is that of the real machine. The planner's look-ahead is not deeper.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Firmware:
         self.to_mono = to_mono
         self.random = random.Random(seed + 1)
         self.plant = Plant(profile, seed)
-        self.motion = Motion(profile, profile.protocol.planner_blocks * deeper, self._motion_begins, self._motion_ends)
+        blocks = profile.protocol.planner_blocks
+        self.motion = Motion(profile, blocks * deeper, blocks - 1, self._motion_begins, self._motion_ends)
         self.command_slots = COMMAND_BUFFER * deeper
         self.receive_bytes = profile.protocol.receive_buffer * deeper
         self.output = bytearray()

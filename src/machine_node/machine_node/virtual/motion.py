@@ -1,4 +1,4 @@
-"""The virtual controller's planner and axes: an incremental look-ahead block buffer with classic jerk.
+"""The virtual controller's planner and axes: a look-ahead block buffer with classic jerk.
 
 Written after Marlin 1.1's planner.cpp, independent of the project's own motion planner, so that predictions and
 machine do not share their mistakes. SI units; time is physics time [s] and always an argument.
@@ -10,12 +10,13 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from industriverse_core.machine import MachineProfile
 
 Axes = tuple[float, float, float, float]  # x, y, z, filament [m]
 MINIMUM_SPEED_M_S = 5e-5  # Marlin's MINIMUM_PLANNER_SPEED
-EXTRUDER = 3
+CYCLE_M_S2 = 1e6  # acceleration that marks a cycle of the controller's own
 
 
 @dataclass(slots=True)
@@ -52,25 +53,25 @@ class Block:
     length_m: float
     nominal_m_s: float
     acceleration_m_s2: float
-    max_entry_m_s: float
-    entry_m_s: float
+    max_entry_m_s: float  # by the corner before it
     added_s: float
     # set when it begins
+    entry_m_s: float = 0.0
     exit_m_s: float = 0.0
     cruise_m_s: float = 0.0
     begin_s: float = math.nan
     end_s: float = math.nan
     start_m: Axes = field(default=(0.0, 0.0, 0.0, 0.0))
 
-    def begin(self, at_s: float, start_m: Axes, exit_m_s: float) -> None:
+    def begin(self, at_s: float, start_m: Axes, entry_m_s: float, exit_m_s: float) -> None:
         """Fix the trapezoid."""
-        v0, v1, a, length = self.entry_m_s, exit_m_s, self.acceleration_m_s2, self.length_m
+        v0, v1, a, length = entry_m_s, exit_m_s, self.acceleration_m_s2, self.length_m
         v1 = min(v1, math.sqrt(v0 * v0 + 2.0 * a * length))
         cruise = min(self.nominal_m_s, math.sqrt(a * length + 0.5 * (v0 * v0 + v1 * v1)))
         cruise = max(cruise, v0, v1)
         ramps = (2.0 * cruise * cruise - v0 * v0 - v1 * v1) / (2.0 * a)
         duration = (2.0 * cruise - v0 - v1) / a + max(0.0, length - ramps) / cruise
-        self.exit_m_s, self.cruise_m_s = v1, cruise
+        self.entry_m_s, self.cruise_m_s, self.exit_m_s = v0, cruise, v1
         self.begin_s, self.end_s, self.start_m = at_s, at_s + duration, start_m
 
     def way_m(self, at_s: float) -> float:
@@ -101,6 +102,8 @@ class Motion:
     Args:
         profile: the machine.
         capacity: BLOCK_BUFFER_SIZE; one block less can be planned.
+        horizon: blocks that the look-ahead sees; 0 = all. A buffer that is deeper only because physics runs
+            faster must not plan further ahead than the real one.
         on_begin, on_end: called with the time at which motion starts from and comes to rest.
     """
 
@@ -108,17 +111,20 @@ class Motion:
         self,
         profile: MachineProfile,
         capacity: int,
+        horizon: int = 0,
         on_begin: Callable[[float], None] = lambda _: None,
         on_end: Callable[[float], None] = lambda _: None,
     ) -> None:
         self.capacity = capacity
         self.limits = Limits.of(profile)
         self._profile = profile
+        self._horizon = horizon or capacity - 1
         self._on_begin, self._on_end = on_begin, on_end
         self._blocks: deque[Block] = deque()  # the first one moves once `_running`
         self._running: Block | None = None
         self._rest_m: Axes = (0.0, 0.0, 0.0, 0.0)  # where the axes are while nothing moves
         self._last_end_s = -math.inf
+        self._last_exit_m_s = 0.0
         self._moving = False
         self._previous: tuple[Axes, float, float] | None = None  # speeds, nominal and safe speed of the newest block
         self._travelled_m = 0.0  # of finished blocks
@@ -180,12 +186,8 @@ class Motion:
         speeds = (shares[0] * nominal, shares[1] * nominal, shares[2] * nominal, shares[3] * nominal)
         safe = self._safe_speed(speeds, nominal)
         junction = self._junction_speed(speeds, nominal, safe)
-        entry = max(min(junction, math.sqrt(2.0 * acceleration * length)), MINIMUM_SPEED_M_S)
-        block = Block((dx, dy, dz, de), length, nominal, acceleration, junction, entry, at_s)
         self._previous = (speeds, nominal, safe)
-        self._blocks.append(block)
-        if len(self._blocks) > 1:
-            self._look_ahead()
+        self._blocks.append(Block((dx, dy, dz, de), length, nominal, acceleration, junction, at_s))
         self.advance(at_s)
         return True
 
@@ -193,7 +195,7 @@ class Motion:
         """A motion of the controller's own (homing, levelling) of a given duration. The planner must be idle."""
         delta = tuple(b - a for a, b in zip(self._rest_m, end_m, strict=True))
         length = speed_m_s * max(duration_s, 1e-3)
-        self._blocks.append(Block(delta, length, speed_m_s, 1e6, speed_m_s, speed_m_s, at_s))  # type: ignore[arg-type]
+        self._blocks.append(Block(delta, length, speed_m_s, CYCLE_M_S2, speed_m_s, at_s))  # type: ignore[arg-type]
         self._previous = None
         self.target_m = end_m
         self.advance(at_s)
@@ -228,33 +230,15 @@ class Motion:
             speed = min(safe, nominal_before)
         return max(speed, MINIMUM_SPEED_M_S)
 
-    def _look_ahead(self) -> None:
-        """Backward from the newest block until nothing changes, then forward again over what changed."""
-        blocks = self._blocks
-        first = 1 if self._running is not None else 0
-        index = len(blocks) - 1
-        leaving = MINIMUM_SPEED_M_S
-        while index >= first:
-            block = blocks[index]
-            entry = min(
-                block.max_entry_m_s, math.sqrt(leaving * leaving + 2.0 * block.acceleration_m_s2 * block.length_m)
-            )
-            if index == first and self._running is not None:
-                entry = self._pinned_entry(block)
-            if index < len(blocks) - 1 and abs(entry - block.entry_m_s) < 1e-9:
-                break
-            block.entry_m_s = leaving = entry
-            index -= 1
-        for position in range(max(index, first), len(blocks) - 1):
-            block, following = blocks[position], blocks[position + 1]
-            reachable = math.sqrt(block.entry_m_s * block.entry_m_s + 2.0 * block.acceleration_m_s2 * block.length_m)
-            if following.entry_m_s > reachable:
-                following.entry_m_s = reachable
-
-    def _pinned_entry(self, block: Block) -> float:
-        """The moving block's exit is fixed; at standstill the next one may jump by jerk."""
-        assert self._running is not None
-        return min(block.max_entry_m_s, max(self._running.exit_m_s, MINIMUM_SPEED_M_S))
+    def _speed_into(self, first: int) -> float:
+        """Highest speed [m/s] at which block number `first` may be entered, so that the axes can still come to
+        rest at the end of what the look-ahead sees."""
+        speed = MINIMUM_SPEED_M_S
+        seen = list(islice(self._blocks, first, self._horizon))
+        for block in reversed(seen):
+            reachable = math.sqrt(speed * speed + 2.0 * block.acceleration_m_s2 * block.length_m)
+            speed = min(block.max_entry_m_s, reachable)
+        return speed
 
     # --- time ---
 
@@ -283,10 +267,12 @@ class Motion:
         if self._moving and begin > self._last_end_s:
             self._moving = False
             self._on_end(self._last_end_s)
-        following = self._blocks[1].entry_m_s if len(self._blocks) > 1 else MINIMUM_SPEED_M_S
-        if block.acceleration_m_s2 >= 1e6:
-            following = block.nominal_m_s  # a cycle has no ramps
-        block.begin(begin, self._rest_m, following)
+        entry = self._last_exit_m_s if self._moving else self._speed_into(0)
+        leaving = self._speed_into(1)
+        if block.acceleration_m_s2 >= CYCLE_M_S2:
+            entry = leaving = block.nominal_m_s  # a cycle has no ramps
+        block.begin(begin, self._rest_m, min(entry, block.max_entry_m_s), leaving)
+        self._last_exit_m_s = block.exit_m_s
         self._running = block
         if not self._moving:
             self._moving = True
