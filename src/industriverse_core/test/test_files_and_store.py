@@ -113,7 +113,9 @@ def test_any_changed_byte_is_refused(tmp_path, program):
     assert ProgramStore.load(ref).digest == program.digest
 
 
-@pytest.mark.parametrize("uri", ["", "file:///without/checksum.arrow", "/etc/passwd", "http://host/x.arrow", "file://elsewhere/x.arrow"])
+@pytest.mark.parametrize(
+    "uri", ["", "file:///without/checksum.arrow", "/etc/passwd", "http://host/x.arrow", "file://elsewhere/x.arrow"]
+)
 def test_other_addresses_are_refused(uri):
     with pytest.raises(InputError) as caught:
         ProgramStore.load(ProgramRef(uri=uri))
