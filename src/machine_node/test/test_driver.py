@@ -1,0 +1,162 @@
+"""The driver against scripted controllers: golden transcripts, and how each failure shows."""
+
+import pytest
+
+from industriverse_core.errors import ErrorCode, MachineError
+from machine_node.marlin.driver import CONNECT, HANDSHAKE_LIMIT_S, NO_REPLY_S, QUIET_S, MarlinDriver
+
+
+class Script:
+    """A transport whose other side is written by the test."""
+
+    def __init__(self):
+        self.incoming, self.written = b"", b""
+
+    def read(self):
+        data, self.incoming = self.incoming, b""
+        return data
+
+    def write(self, data):
+        self.written += data
+
+    def taken(self):
+        """The commands written since the last call, without numbers and checksums."""
+        lines, self.written = self.written.decode().splitlines(), b""
+        return [line.split("*")[0].split(" ", 1)[1] if line.startswith("N") else line for line in lines]
+
+
+class Session:
+    """A driver, its script, and a clock."""
+
+    def __init__(self, receive_buffer=128):
+        self.port, self.now = Script(), 0.0
+        self.driver = MarlinDriver(self.port, receive_buffer, self.now)
+
+    def poll(self, text="", after_s=0.01):
+        self.now += after_s
+        self.port.incoming += text.encode()
+        return self.driver.poll(self.now)
+
+    def connect(self, capabilities="Cap:AUTOREPORT_TEMP:1\nCap:EMERGENCY_PARSER:1\n"):
+        self.poll()
+        self.poll("ok\n")
+        self.poll(after_s=QUIET_S + 0.01)
+        self.poll()
+        self.poll(capabilities + "ok P15 B3\n")
+        while not self.driver.ready:
+            self.poll("ok P15 B3\n")
+        return self
+
+
+def test_the_handshake_is_this_conversation():
+    session = Session()
+    session.connect()
+    assert session.port.taken() == ["M110 N0", "M115", *CONNECT, "M155 S1"]
+    assert session.driver.capabilities == {"AUTOREPORT_TEMP": True, "EMERGENCY_PARSER": True}
+
+
+def test_the_idle_planner_is_learnt_from_numbered_oks():
+    session = Session()
+    session.poll()
+    session.poll("ok N0 P15 B3\n")
+    session.poll(after_s=QUIET_S + 0.01)
+    line = 1
+    while not session.driver.ready:
+        session.poll()
+        session.poll(f"ok N{line} P15 B3\n")
+        line += 1
+    assert session.driver.planner_free_idle == 15
+
+
+def test_a_board_that_boots_while_it_is_spoken_to_is_numbered_again():
+    session = Session()
+    session.poll()
+    session.poll(after_s=1.1)  # no answer: asked again
+    session.poll("start\necho:Marlin\n")
+    assert session.port.taken() == ["M110 N0"] * 3
+
+
+def test_nobody_there():
+    session = Session()
+    for _ in range(round(HANDSHAKE_LIMIT_S)):
+        session.poll(after_s=1.0)
+    with pytest.raises(MachineError) as caught:
+        session.poll(after_s=1.0)
+    assert caught.value.code is ErrorCode.NO_REPLY
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("start\n", ErrorCode.CONTROLLER_RESET),
+        ("Error:Printer halted. kill() called!\n", ErrorCode.CONTROLLER_ERROR),
+        ("Error:Thermal Runaway, system stopped! Heater_ID: 0\n", ErrorCode.CONTROLLER_ERROR),
+        ("!!\n", ErrorCode.CONTROLLER_ERROR),
+        ("Error:checksum mismatch, Last Line: 0\nResend: 0\nok\n", ErrorCode.PROTOCOL),
+    ],
+)
+def test_failures_in_mid_job(text, code):
+    session = Session().connect()
+    session.driver.send("G1 X1", session.now)
+    with pytest.raises(MachineError) as caught:
+        session.poll(text)
+    assert caught.value.code is code
+    assert "\n" not in str(caught.value)
+
+
+def test_silence_is_a_failure_and_busy_is_not_silence():
+    session = Session().connect()
+    session.driver.send("G28", session.now)
+    for _ in range(5):
+        session.poll("echo:busy: processing\n", after_s=NO_REPLY_S - 1.0)
+    with pytest.raises(MachineError) as caught:
+        session.poll(" T:20.0 /0.0\n", after_s=NO_REPLY_S + 0.1)  # it lives, but it takes no line
+    assert caught.value.code is ErrorCode.NO_REPLY
+
+
+def test_a_wait_for_heat_lives_as_long_as_temperatures_come():
+    session = Session().connect()
+    session.driver.send("M109 S200", session.now)
+    for _ in range(5):
+        session.poll(" T:50.0 /200.0 W:?\n", after_s=NO_REPLY_S - 1.0)
+    with pytest.raises(MachineError):
+        session.poll(after_s=NO_REPLY_S + 0.1)
+
+
+def test_the_window_leaves_room_for_an_urgent_command():
+    session = Session(receive_buffer=128).connect()
+    while session.driver.can_send("G1 X100.123 Y100.123"):
+        session.driver.send("G1 X100.123 Y100.123", session.now)
+    assert len(session.port.written) <= 128 + len("\n".join(CONNECT)) * 3
+    pending = session.driver._connection.unacknowledged_bytes
+    assert 60 < pending <= 128 - 24
+
+
+def test_lost_lines_are_sent_again_only_when_something_may_move():
+    session = Session().connect()
+    for x in range(3):
+        session.driver.send(f"G1 X{x}", session.now)
+    first = session.driver._connection.unacknowledged[0][0]
+    session.port.taken()
+    session.poll(f"Error:checksum mismatch, Last Line: {first}\nResend: {first + 1}\nok\n")
+    assert session.port.taken() == []  # requests for the third line may still come
+    session.now += QUIET_S
+    session.driver.poll(session.now, may_repeat=False)
+    assert session.port.taken() == []
+    session.poll()
+    assert session.port.taken() == ["G1 X1", "G1 X2"]
+
+
+def test_a_stop_gives_lost_moves_up():
+    session = Session().connect()
+    for x in range(3):
+        session.driver.send(f"G1 X{x}", session.now)
+    first = session.driver._connection.unacknowledged[0][0]
+    session.poll(f"Error:checksum mismatch, Last Line: {first}\nResend: {first + 1}\nok\n")
+    session.port.written = b""
+    session.driver.run("M104 S0", now=session.now, urgent="M410")
+    session.poll()
+    assert session.port.written.decode().split("*")[0] == f"N{first + 1} M410"
+    assert session.port.taken() == ["M410", "M104 S0"]
+    session.poll("ok\nok\nok\n")
+    assert session.driver.settled
