@@ -16,7 +16,7 @@ from industriverse_core.digest import NO_DIGEST, Digest, short
 from industriverse_core.errors import ErrorCode, GateError, PermitError
 from industriverse_core.permit import GRACE_S, PERMIT_PERIOD_S, Permit, StopLevel, sign
 from industriverse_core.telemetry import MachineState, TelemetrySample
-from shield_node.transitions import Event, State, next_state
+from shield_node.transitions import TABLE, Event, State
 
 MACHINE, TWIN, CONDUCTOR = "machine", "twin", "conductor"
 DEFAULT_LIMITS_S = {MACHINE: 0.3, TWIN: 0.5, CONDUCTOR: 0.5}
@@ -132,7 +132,7 @@ class Shield:
 
     def stop(self, level: StopLevel, code: ErrorCode, cause: str) -> Latch:
         """Latch a stop. Always possible; a harder level replaces a softer one, the first cause stays."""
-        self.state = next_state(self.state, Event.STOP)
+        self.state = TABLE.next_state(self.state, Event.STOP)
         return self._hold_latch(level, code, cause)
 
     def _hold_latch(self, level: StopLevel, code: ErrorCode, cause: str) -> Latch:
@@ -158,7 +158,7 @@ class Shield:
             )
         if verdict is Verdict.REFUSE:
             raise GateError(ErrorCode.GATE_REFUSED, f"The gates refused program {short(digest)}.", "Mend the program.")
-        self.state = next_state(self.state, Event.ARM)
+        self.state = TABLE.next_state(self.state, Event.ARM)
         self._digest = digest
         for source in self._sources.values():
             source.armed_incarnation = 0
@@ -166,7 +166,7 @@ class Shield:
 
     def disarm(self) -> None:
         """End the permission. Always possible."""
-        self.state = next_state(self.state, Event.DISARM)
+        self.state = TABLE.next_state(self.state, Event.DISARM)
         self._forget_program()
 
     def latched(self) -> Latch:
@@ -196,7 +196,7 @@ class Shield:
                 f"The machine {self.machine_id} is silent; its own state cannot be seen.",
                 "Bring machine_node back, then clear.",
             )
-        self.state = next_state(self.state, Event.CLEAR)
+        self.state = TABLE.next_state(self.state, Event.CLEAR)
         self._latch = None
         self._cleared_machine_latch = self._telemetry.latch_id
         return latch
@@ -221,16 +221,16 @@ class Shield:
             return
         stale = [status for status in self.sources(now_s) if not status.fresh]
         if not stale and self.state is not State.PERMITTING:
-            self.state = next_state(self.state, Event.FRESH)
+            self.state = TABLE.next_state(self.state, Event.FRESH)
             self._withheld_since_s, self._withheld_cause = math.inf, ""
             for source in self._sources.values():
                 source.armed_incarnation = source.armed_incarnation or source.incarnation
         elif stale and self.state is State.PERMITTING:
-            self.state = next_state(self.state, Event.STALE)
+            self.state = TABLE.next_state(self.state, Event.STALE)
             self._withheld_since_s = now_s
             self._withheld_cause = _silence(stale[0])
         elif stale and self.state is State.WITHHELD and now_s - self._withheld_since_s > GRACE_S:
-            self.state = next_state(self.state, Event.GRACE_OVER)
+            self.state = TABLE.next_state(self.state, Event.GRACE_OVER)
             self._hold_latch(StopLevel.STOP1, ErrorCode.SOURCE_STALE, _silence(stale[0]))
 
     def _issue(self, digest: Digest) -> Permit:

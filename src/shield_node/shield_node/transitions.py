@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import IntEnum, auto
-from types import MappingProxyType
 
 from industriverse_core.errors import ErrorCode, PermitError
+from industriverse_core.state_table import StateTable
 
 
 class State(IntEnum):
@@ -30,7 +30,16 @@ class Event(IntEnum):
     CLEAR = auto()  # the operator's second step
 
 
-TABLE = MappingProxyType(
+def _refusal(state: State, event: Event) -> PermitError:
+    if state is State.LATCHED:
+        code, remedy = ErrorCode.LATCHED, "Clear the stop first: industriverse clear --reason '...'."
+    else:
+        code, remedy = ErrorCode.ALREADY_ARMED, "Wait until the running execution has ended."
+    return PermitError(code, f"The shield is {state.name}; {event.name} is not possible.", remedy)
+
+
+TABLE = StateTable(
+    State.IDLE,
     {
         (State.IDLE, Event.ARM): State.ARMED,
         (State.IDLE, Event.DISARM): State.IDLE,
@@ -48,28 +57,10 @@ TABLE = MappingProxyType(
         (State.LATCHED, Event.STOP): State.LATCHED,
         (State.LATCHED, Event.DISARM): State.LATCHED,
         (State.LATCHED, Event.CLEAR): State.IDLE,
-    }
+    },
+    _refusal,
 )
 
 
-def next_state(state: State, event: Event) -> State:
-    """The table's answer. Raises PermitError for a pair that the table does not have; nothing changes then."""
-    try:
-        return TABLE[state, event]
-    except KeyError:
-        if state is State.LATCHED:
-            code, remedy = ErrorCode.LATCHED, "Clear the stop first: industriverse clear --reason '...'."
-        else:
-            code, remedy = ErrorCode.ALREADY_ARMED, "Wait until the running execution has ended."
-        raise PermitError(code, f"The shield is {state.name}; {event.name} is not possible.", remedy) from None
-
-
-def diagram() -> str:
-    """The table as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", "    [*] --> IDLE"]
-    lines += [f"    {old.name} --> {new.name}: {event.name}" for (old, event), new in TABLE.items()]
-    return "\n".join(lines) + "\n"
-
-
 if __name__ == "__main__":
-    print(diagram(), end="")
+    print(TABLE.diagram(), end="")

@@ -11,7 +11,7 @@ from industriverse_core.errors import CoreError, ErrorCode, GateError, PermitErr
 from industriverse_core.permit import StopLevel, is_authentic
 from industriverse_core.telemetry import MachineState, TelemetrySample
 from shield_node.shield import CONDUCTOR, DEFAULT_LIMITS_S, MACHINE, TWIN, Shield
-from shield_node.transitions import TABLE, Event, State, diagram, next_state
+from shield_node.transitions import TABLE, Event, State
 
 KEY = b"k" * 32
 GOOD, BAD, UNSEEN = b"g" * 32, b"b" * 32, b"u" * 32
@@ -44,18 +44,18 @@ def permitting():
 def test_a_pair_outside_the_table_raises_and_changes_nothing():
     for state in State:
         for event in Event:
-            if (state, event) in TABLE:
-                assert next_state(state, event) is TABLE[state, event]
+            if (state, event) in TABLE.rows:
+                assert TABLE.next_state(state, event) is TABLE.rows[state, event]
             else:
                 with pytest.raises(PermitError):
-                    next_state(state, event)
+                    TABLE.next_state(state, event)
 
 
 def test_every_state_can_be_stopped_and_only_clear_leaves_the_latch():
-    assert all(TABLE[state, Event.STOP] is State.LATCHED for state in State)
-    exits = {event for (state, event), new in TABLE.items() if state is State.LATCHED and new is not State.LATCHED}
+    assert all(TABLE.rows[state, Event.STOP] is State.LATCHED for state in State)
+    exits = {event for (state, event), new in TABLE.rows.items() if state is State.LATCHED and new is not State.LATCHED}
     assert exits == {Event.CLEAR}
-    assert "LATCHED --> IDLE: CLEAR" in diagram()
+    assert "LATCHED --> IDLE: CLEAR" in TABLE.diagram()
 
 
 def test_permit_is_signed_sequenced_and_bound(permitting):
