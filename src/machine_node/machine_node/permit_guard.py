@@ -12,11 +12,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum, auto
-from types import MappingProxyType
 
 from industriverse_core.digest import NO_DIGEST, Digest
 from industriverse_core.errors import ErrorCode, PermitError
 from industriverse_core.permit import GRACE_S, Permit, StopLevel, check_fields, is_authentic
+from industriverse_core.state_table import StateTable
 
 CHALLENGE_PERIOD_S = 0.5
 CHALLENGE_LIFE_S = 1.25  # two periods and the delay of a busy machine
@@ -46,7 +46,16 @@ class Event(IntEnum):
     CLEAR = auto()  # an authentic, fresh permit that clears this latch
 
 
-TABLE = MappingProxyType(
+def _refusal(state: GuardState, event: Event) -> PermitError:
+    if state is GuardState.LATCHED:
+        code, remedy = ErrorCode.LATCHED, "Clear the stop first: industriverse clear --reason '...'."
+    else:
+        code, remedy = ErrorCode.BUSY, "Wait for the execution's end."
+    return PermitError(code, f"The guard is {state.name}; {event.name} is not possible.", remedy)
+
+
+TABLE = StateTable(
+    GuardState.IDLE,
     {
         (GuardState.IDLE, Event.ACCEPT): GuardState.WAITING,
         (GuardState.WAITING, Event.PERMIT): GuardState.LIVE,
@@ -63,24 +72,9 @@ TABLE = MappingProxyType(
         (GuardState.HOLD, Event.END): GuardState.IDLE,
         (GuardState.LATCHED, Event.LATCH): GuardState.LATCHED,
         (GuardState.LATCHED, Event.CLEAR): GuardState.IDLE,
-    }
+    },
+    _refusal,
 )
-
-
-def next_state(state: GuardState, event: Event) -> GuardState:
-    """The table's answer. Raises PermitError (LATCHED or BUSY) for a pair that it does not have."""
-    try:
-        return TABLE[state, event]
-    except KeyError:
-        if state is GuardState.LATCHED:
-            raise PermitError(
-                ErrorCode.LATCHED,
-                f"the machine is latched; {event.name} is not possible.",
-                "Clear the stop first: industriverse clear --reason '...'.",
-            ) from None
-        raise PermitError(
-            ErrorCode.BUSY, f"the guard is {state.name}; {event.name} is not possible.", "Wait for the execution's end."
-        ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +252,7 @@ class PermitGuard:
     # --- table ---
 
     def _go(self, event: Event) -> None:
-        self.state = next_state(self.state, event)
+        self.state = TABLE.next_state(self.state, event)
 
     def _latch(self, event: Event, cause: Cause, level: StopLevel = StopLevel.HOLD) -> None:
         self._go(event)
@@ -268,12 +262,5 @@ class PermitGuard:
         self.digest = NO_DIGEST
 
 
-def diagram() -> str:
-    """The table as a Mermaid state diagram."""
-    lines = ["stateDiagram-v2", "    [*] --> IDLE"]
-    lines += [f"    {old.name} --> {new.name}: {event.name}" for (old, event), new in TABLE.items()]
-    return "\n".join(lines) + "\n"
-
-
 if __name__ == "__main__":
-    print(diagram(), end="")
+    print(TABLE.diagram(), end="")
