@@ -1,7 +1,9 @@
 """What the documents list is what the code has."""
 
+import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 from industriverse_core.errors import ErrorCode
 from industriverse_ros import names
@@ -57,3 +59,58 @@ def test_the_project_speaks_of_itself_alone():
     for file in [ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/**/README.md")]:
         text = file.read_text()
         assert not re.search(r"/work/|\bissue #?\d+|\bthis session\b", text), file
+
+
+OVERVIEW = (ROOT / "docs" / "code_overview.md").read_text()
+PACKAGES = {
+    init.parent.name: init.parent for init in [*ROOT.glob("src/*/*/__init__.py"), *ROOT.glob("launch/*/__init__.py")]
+}
+FILE_ENDINGS = {"key", "arrow", "sqlite", "json", "jsonl", "tty", "log", "yaml", "gcode", "py"}
+
+
+def resolve(name: str) -> Any:
+    """The module, or what stands in it, that a dotted name means. Raises when there is none."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError as error:
+            if not name.startswith(str(error.name)):
+                raise
+            continue
+        for part in parts[count:]:
+            found = getattr(found, part)
+        return found
+    raise ModuleNotFoundError(name)
+
+
+def test_the_code_overview_names_what_exists():
+    spans = set(re.findall(r"`([^`\n]+)`", OVERVIEW))
+    references = {span for span in spans if span.partition(".")[0] in PACKAGES and "." in span}
+    dotted = {span for span in spans - references if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)+(\(\))?", span)}
+    assert not {span for span in dotted if span.rpartition(".")[2] not in FILE_ENDINGS}, "names begin with a package"
+    assert len(references) > 100
+    missing = []
+    for name in sorted(references):
+        try:
+            resolve(name)
+        except (AttributeError, ModuleNotFoundError):
+            missing.append(name)
+    assert not missing
+
+
+def test_the_code_overview_states_the_constants_as_they_are():
+    stated = re.findall(r"`([\w.]+)` = (\d+(?:\.\d+)?)", OVERVIEW)
+    assert len(stated) >= 5
+    assert {name: float(value) for name, value in stated} == {name: resolve(name) for name, _ in stated}
+
+
+def test_the_map_of_the_code_overview_names_every_module():
+    map_of_code = OVERVIEW.partition("\n## Map\n")[2]
+    modules = {
+        ".".join(path.relative_to(folder.parent).with_suffix("").parts)
+        for folder in PACKAGES.values()
+        for path in folder.rglob("*.py")
+        if path.stem != "__init__"
+    }
+    assert {name for name in modules if f"`{name}`" not in map_of_code} == set()
