@@ -81,9 +81,16 @@ def test_text_has_no_exponents_and_repeats_no_feed(gcode):
 
 
 def test_barriers_are_what_the_controller_takes_its_time_for(gcode):
-    program = gcode("M104 S200\nM109 S200\nG28\nG80\nG4 P500\nM106 S128\nM84\n")
+    program = gcode("M104 S200\nM109 S200\nG28\nG80\nG4 P40\nM106 S128\nM84\n")
     kinds = [piece.kind for piece in all_pieces(program)]
     assert kinds == [Kind.INSTANT, Kind.WAIT, Kind.CYCLE, Kind.CYCLE, Kind.DWELL, Kind.INSTANT, Kind.WAIT]
+
+
+def test_a_long_dwell_is_cut_so_that_a_stop_need_not_wait_for_it(gcode):
+    pieces = [piece for piece in all_pieces(gcode("G28\nG4 P12345\n")) if piece.kind is Kind.DWELL]
+    assert all(piece.duration_s <= LONGEST_PIECE_S + 1e-9 for piece in pieces)
+    assert sum(int(piece.text.removeprefix("G4 P")) for piece in pieces) == 12345
+    assert [piece.last for piece in pieces] == [False] * (len(pieces) - 1) + [True]
 
 
 def test_what_a_printer_is_never_sent_is_refused():

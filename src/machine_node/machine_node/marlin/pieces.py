@@ -151,7 +151,7 @@ class PieceMaker:
         op = self._ops[self._index - self._chunk_start]
         if op in (Op.STRAIGHT_TRAVERSE, Op.STRAIGHT_FEED, Op.ARC_FEED):
             return self._motion(op, speed_scale)
-        return self._command(op)
+        return self._dwell() if op == Op.DWELL else self._command(op)
 
     def _unpack(self) -> None:
         """Columns of the next instructions as plain lists: indexing numpy one by one is slow."""
@@ -173,9 +173,7 @@ class PieceMaker:
         position = self._ends[index - self._chunk_start]
         text = write_instruction(self._program, index, "marlin") or ""
         kind, duration = Kind.INSTANT, 0.0
-        if op == Op.DWELL:
-            kind, duration = Kind.DWELL, self._ramps[index - self._chunk_start][0] / self._scale
-        elif op in (Op.HOME, Op.LEVEL_BED):
+        if op in (Op.HOME, Op.LEVEL_BED):
             kind = Kind.CYCLE
         elif op in _BARRIERS and text:
             kind = Kind.WAIT
@@ -183,6 +181,19 @@ class PieceMaker:
         self._position = position
         self._feed_text = ""
         self._index += 1
+        return piece
+
+    def _dwell(self) -> Piece:
+        """A part of a dwell, short enough that a stop need not wait for it; whole milliseconds, as Marlin reads."""
+        whole_s = self._ramps[self._index - self._chunk_start][0]
+        left_s = whole_s - self._done_s
+        longest_s = max(1e-3, math.floor(LONGEST_PIECE_S * self._scale * 1e3) * 1e-3)
+        last = left_s <= longest_s
+        part_s = left_s if last else longest_s
+        text = f"G4 P{round(part_s * 1e3)}" if whole_s > 0.0 else "M400"  # no time: wait for the moves before it
+        piece = Piece(text, self._index, Kind.DWELL, part_s / self._scale, 0.0, self._position, self._position, 0, last)
+        self._done_s = 0.0 if last else self._done_s + part_s
+        self._index += last
         return piece
 
     def _motion(self, op: int, speed_scale: float) -> Piece:

@@ -88,7 +88,7 @@ class Streamer:
         piece = self._next
         if piece is None or self._waiting_for is not None:
             return math.inf
-        if piece.kind is not Kind.MOTION:
+        if piece.kind not in (Kind.MOTION, Kind.DWELL):
             return 0.0
         return max(0.0, self.queued_s(now) + piece.duration_s + piece.tail_s - QUEUE_TARGET_S)
 
