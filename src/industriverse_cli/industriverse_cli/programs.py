@@ -79,15 +79,9 @@ def _gate(case: Case) -> GateReport:
 
 
 def _predict(case: Case) -> Prediction:
-    """The oracle's answer for a program that the gates let pass. Raises GateError or ProfileError."""
-    from industriverse_core.errors import ErrorCode, GateError, ProfileError
+    """The oracle's answer for a program that the gates let pass. Raises GateError."""
+    from industriverse_core.errors import ErrorCode, GateError
 
-    if case.material is None:
-        name = case.program.metadata.material
-        raise ProfileError(
-            ErrorCode.UNKNOWN_MATERIAL, f"the program was sliced for '{name}', which is not known.",
-            "Name a known material with --material (industriverse materials lists them).",
-        )  # fmt: skip
     report = _gate(case)
     if _verdict(report) == "refuse":
         first, more = report.findings[0], report.error_count - 1
@@ -124,7 +118,7 @@ def _report_json(case: Case, report: GateReport) -> dict[str, Any]:
         ],
         "program_digest": report.program_digest,
         "machine": case.profile.id,
-        "material": case.material.id if case.material else None,
+        "material": case.material.id,
         "errors": report.error_count,
         "warnings": report.warning_count,
     }
@@ -184,8 +178,8 @@ def _scaled(estimate: Estimate, factor: float) -> Estimate:
 def _headline(case: Case, word: str, style: str) -> Any:
     from rich.text import Text
 
-    of = f" with {case.material.id}" if case.material else ""
-    return Text.assemble((word, style), f"  {case.program.metadata.name or 'program'} on {case.profile.id}{of}")
+    name = case.program.metadata.name or "program"
+    return Text.assemble((word, style), f"  {name} on {case.profile.id} with {case.material.id}")
 
 
 def _print_report(case: Case, report: GateReport) -> None:

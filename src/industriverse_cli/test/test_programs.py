@@ -120,12 +120,20 @@ def test_the_chosen_material_is_compared_with_the_files(run, tmp_path):
 def test_an_unknown_material_in_the_file(run, tmp_path):
     path = tmp_path / "flex.gcode"
     path.write_text(GOOD + "; filament_type = FLEX\n")
-    answer = strict(run("check", path, "--json")[1])
-    assert (answer["verdict"], answer["material"]) == ("warn", None)
-    status, _, err = run("predict", path)
-    assert status == 2
-    assert "[UNKNOWN_MATERIAL]" in err
-    assert "--material" in err
+    for command in ("check", "predict"):
+        status, _, err = run(command, path)
+        assert status == 2
+        assert "[UNKNOWN_MATERIAL] unknown material 'FLEX'" in err
+    assert strict(run("check", path, "--material", "PLA", "--json")[1])["verdict"] == "warn"
+
+
+@pytest.mark.parametrize(("written", "status"), [("PLA;PLA", 0), ("pla, PLA;", 0), ("PLA;PETG", 2)])
+def test_a_material_for_each_extruder(run, tmp_path, written, status):
+    path = tmp_path / "two_extruders.gcode"
+    path.write_text(GOOD + f"; filament_type = {written}\n")
+    found, out, err = run("check", path, "--json")
+    assert found == status
+    assert "names several materials" in err if status else strict(out)["material"] == "PLA"
 
 
 def test_a_mill_works_aluminium_unless_told(run, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ from industriverse_core.documents import (
     load_document,
     named_document,
 )
-from industriverse_core.errors import ErrorCode
+from industriverse_core.errors import ErrorCode, ProfileError
 
 MATERIAL_FOLDER = Path(__file__).parent / "data" / "materials"
 DEFAULT_MATERIALS = {"printer": "PLA", "mill": "Al6061"}  # where neither the program nor a person names one
@@ -57,6 +58,30 @@ def load_material(name: str) -> Material:
     shipped = {known.lower(): known for known in material_names()}
     path = named_document(shipped.get(name.lower(), name), MATERIAL_FOLDER, "material", ErrorCode.UNKNOWN_MATERIAL)
     return load_document(path, Material, ErrorCode.BAD_MATERIAL)
+
+
+def single_material(named: str) -> str:
+    """The one name in what a slicer or a person wrote; slicers write one for each extruder, as in 'PLA;PLA'.
+
+    "" where none is named. Raises ProfileError (UNKNOWN_MATERIAL) when they differ.
+    """
+    found = [part.strip() for part in re.split(r"[;,]", named) if part.strip()]
+    if len({name.lower() for name in found}) > 1:
+        raise ProfileError(
+            ErrorCode.UNKNOWN_MATERIAL,
+            f"'{named}' names several materials; a program is made of one.",
+            "Slice the parts of each material into a program of their own, or name one material.",
+        )
+    return found[0] if found else ""
+
+
+def resolve_material(named: str, kind: str) -> Material:
+    """The material that is meant, for a machine of this kind (MachineProfile.kind); its usual one where none is named.
+
+    Every room decides with this function: gates, prediction and price are about the same material.
+    Raises ProfileError for an unknown material and for several different ones.
+    """
+    return load_material(single_material(named) or DEFAULT_MATERIALS[kind])
 
 
 def material_names() -> list[str]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from industriverse_core.documents import Document, Metres, Ratio, load_document, parse_quantity
 from industriverse_core.errors import ErrorCode, ProfileError
 from industriverse_core.machine import MACHINE_FOLDER, load_machine, machine_names
-from industriverse_core.material import load_material, material_names
+from industriverse_core.material import load_material, material_names, resolve_material
 
 
 class Inner(Document):
@@ -135,6 +135,29 @@ def test_shipped_materials(name):
     assert len(material.sources) >= 5
     if material.kind == "polymer":
         assert material.nozzle_min < material.nozzle_max
+
+
+@pytest.mark.parametrize(
+    ("named", "kind", "expected"),
+    [
+        ("", "printer", "PLA"),
+        ("", "mill", "Al6061"),
+        (" ; ,", "printer", "PLA"),
+        ("petg", "printer", "PETG"),
+        ("PLA;PLA", "printer", "PLA"),
+        ("ABS, abs;", "mill", "ABS"),
+    ],
+)
+def test_the_material_that_is_meant(named, kind, expected):
+    assert resolve_material(named, kind).id == expected
+
+
+@pytest.mark.parametrize(("named", "words"), [("PLA;PETG", "several materials"), ("FLEX;FLEX", "unknown material")])
+def test_a_material_that_cannot_be_meant(named, words):
+    with pytest.raises(ProfileError, match=words) as caught:
+        resolve_material(named, "printer")
+    assert caught.value.code is ErrorCode.UNKNOWN_MATERIAL
+    assert caught.value.remedy
 
 
 def test_enthalpy_of_a_print_is_solid_then_melt():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.gcode import load_program
+from industriverse_core.material import single_material
 from industriverse_core.program import Program
 from intent_node.compiler import SUFFIXES, Catalogue, Entry
 
@@ -68,15 +69,15 @@ class ProgramFolder:
             self._last = (stamp, program)
             if len(self._material) >= MAX_REMEMBERED:
                 self._material.clear()
-            self._material[stamp] = program.metadata.material
+            self._material[stamp] = single_material(program.metadata.material)
         return program
 
     def material_of(self, path: Path) -> str:
-        """Material that a file was sliced in; "" = it does not say."""
+        """Material that a file was sliced in; "" = it does not say. Raises ProfileError when it names several."""
         stamp = self._stamp(path)
         if stamp in self._material:
             return self._material[stamp]
-        return self.load(path).metadata.material
+        return single_material(self.load(path).metadata.material)
 
     @staticmethod
     def _stamp(path: Path) -> Stamp | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from industriverse_core.errors import ErrorCode, JobError, ProfileError
 from industriverse_core.machine import load_machine
-from industriverse_core.material import material_names
+from industriverse_core.material import material_names, resolve_material
 from industriverse_core.program import renamed
 from industriverse_core.store import ProgramStore
 from industriverse_msgs.srv import CompileIntent
@@ -38,7 +38,7 @@ class IntentNode(CellNode):
 
     def setup(self) -> None:
         """Look at the folder of programs and offer the service."""
-        self._machine_id = load_machine(self.params.machine).id
+        self._profile = load_machine(self.params.machine)
         self._store = ProgramStore(self.cell_paths().programs)
         folder = Path(self.params.programs_dir).absolute() if self.params.programs_dir else None
         if folder is not None and not folder.is_dir():
@@ -48,18 +48,19 @@ class IntentNode(CellNode):
         self.create_long_service(CompileIntent, names.COMPILE_INTENT, self._compile)
 
     def _compile(self, request: CompileIntent.Request, response: CompileIntent.Response) -> None:
-        if request.machine_id not in ("", self._machine_id):
+        if request.machine_id not in ("", self._profile.id):
             seen = f"This cell has no machine '{request.machine_id[:64]}'."
-            raise ProfileError(ErrorCode.UNKNOWN_MACHINE, seen, f"It has '{self._machine_id}'.")
+            raise ProfileError(ErrorCode.UNKNOWN_MACHINE, seen, f"It has '{self._profile.id}'.")
         catalogue = self._folder.catalogue()
         understood = understand(request.intent, catalogue, self._folder.material_of, request.material)
+        material = resolve_material(understood.material, self._profile.kind)
         program = renamed(self._folder.load(understood.path), understood.path.stem)
         try:
             response.program = convert.ref_to_msg(self._store.add(program))
         except OSError as error:
             seen = f"{self._store.directory}: the program cannot be stored ({error.strerror})."
             raise JobError(ErrorCode.STORE_UNAVAILABLE, seen, "Check the folder and the disk's free space.") from error
-        response.material = understood.material
+        response.material = material.id
         response.quantity = understood.quantity
         response.understood = understood.sentence
 

@@ -68,6 +68,16 @@ def test_a_new_file_is_seen(ask, tmp_path):
     assert ask("hook").material == "PETG"
 
 
+def test_the_material_is_the_one_that_the_gates_take(ask, tmp_path):
+    cases = {"PLA;PLA": "PLA", "": "PLA", "PLA;PETG": None, "FLEX": None}
+    for written, material in cases.items():
+        path = tmp_path / "part.gcode"
+        path.write_text(GCODE.format(written))
+        answer = ask(str(path))
+        assert answer.material == (material or "")
+        assert answer.error_code == (ErrorCode.OK if material else ErrorCode.UNKNOWN_MATERIAL), answer.error_msg
+
+
 def test_a_changed_file_is_read_again(ask, tmp_path):
     first = ask("clip")
     path = tmp_path / "programs" / "clip_pla.gcode"

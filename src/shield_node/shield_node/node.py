@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from industriverse_core.errors import ErrorCode, PermitError
 from industriverse_core.machine import load_machine
-from industriverse_core.material import load_material
+from industriverse_core.material import resolve_material
 from industriverse_core.permit import PERMIT_PERIOD_S, StopLevel, load_or_create_key
 from industriverse_core.store import ProgramStore
 from industriverse_msgs.msg import (
@@ -129,9 +129,9 @@ class ShieldNode(CellNode):
         self._need_machine(request.machine_id)
         ref = convert.ref_from_msg(request.program)
         program = ProgramStore.load(ref)
-        name = request.material or ref.material
+        material = resolve_material(request.material or ref.material, self._profile.kind)
         started_s = self.steady_s()
-        report = gates.check(program, self._profile, load_material(name) if name else None)
+        report = gates.check(program, self._profile, material)
         report = replace(report, duration_s=self.steady_s() - started_s)
         self.post(self._shield.remember, report)
         response.report = convert.report_to_msg(report, self.now_s())

@@ -14,7 +14,7 @@ from industriverse_core.artefacts import ProgramRef
 from industriverse_core.digest import Digest
 from industriverse_core.errors import CoreError, ErrorCode, PredictionError
 from industriverse_core.machine import load_machine
-from industriverse_core.material import DEFAULT_MATERIALS, Material, load_material
+from industriverse_core.material import resolve_material
 from industriverse_core.program import Program, read_program
 from industriverse_core.store import ProgramStore
 from industriverse_core.telemetry import ResidualChannel, ResidualSample, TelemetrySample
@@ -181,7 +181,7 @@ class TwinNode(CellNode):
                 ErrorCode.CANNOT_PRICE, f"the prediction cannot be read: {error}.", "Predict the job again."
             ) from error
         self._check_machine(prediction.machine_id, ErrorCode.CANNOT_PRICE)
-        material = self._material(prediction.material)
+        material = resolve_material(prediction.material, self._profile.kind)
         response.quote = convert.quote_to_msg(quote(prediction, self._profile, material, self._tariff))
         return response
 
@@ -201,7 +201,7 @@ class TwinNode(CellNode):
 
     def _expect(self, program: Program, material_name: str) -> Expectation:
         """Simulate a program, or find it among the last ones."""
-        material = self._material(material_name)
+        material = resolve_material(material_name, self._profile.kind)
         key = (program.digest, material.id)
         with self._lock:
             found = self._expectations.get(key)
@@ -216,10 +216,6 @@ class TwinNode(CellNode):
                 self._expectations.popitem(last=False)
                 kept.pop(0)
         return expectation
-
-    def _material(self, name: str) -> Material:
-        """A material by name; the machine's usual one where nobody named any."""
-        return load_material(name or DEFAULT_MATERIALS[self._profile.kind])
 
     def _check_machine(self, machine_id: str, code: ErrorCode) -> None:
         if machine_id not in ("", self._profile.id):

@@ -53,7 +53,7 @@ def read_metadata(data: bytes, name: str, dialect: str) -> Metadata:
         name=name,
         dialect=dialect,
         generator=_text(generator.group(1)).partition(" on ")[0] if generator else "",
-        material=_first(_setting(ends, b"filament_type")),
+        material=_setting(ends, b"filament_type"),
         machine=_setting(ends, b"printer_model"),
         filament_diameter_m=diameter_mm / 1e3,
         nozzle_diameter_m=_number(_setting(ends, b"nozzle_diameter"), 0.0) / 1e3,
