@@ -5,9 +5,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+import machine_node.permit_guard
+import shield_node.transitions
 from industriverse_core.errors import ErrorCode
 from industriverse_ros import names
-from shield_node.transitions import TABLE
 
 ROOT = Path(__file__).parents[1]
 INTERFACES = (ROOT / "docs" / "interfaces.md").read_text()
@@ -51,8 +54,9 @@ def test_every_service_and_action_is_listed_and_every_message_carries_units():
                 assert described, f"{file.name}: no unit: {line}"
 
 
-def test_the_permit_machine_is_drawn_as_it_is():
-    assert TABLE.diagram() in (ROOT / "docs" / "safety.md").read_text()
+@pytest.mark.parametrize("table", [shield_node.transitions.TABLE, machine_node.permit_guard.TABLE])
+def test_the_permit_machines_are_drawn_as_they_are(table):
+    assert table.diagram() in (ROOT / "docs" / "safety.md").read_text()
 
 
 def test_the_project_speaks_of_itself_alone():

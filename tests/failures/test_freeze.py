@@ -56,3 +56,18 @@ def test_an_operators_stop_ends_the_job_and_stays(cells):
     assert len(cell.journal.motion_commands()) == commands
     assert cell.clear().error_code == 0
     cell.wait_job(second, im.JobState.EXECUTING, timeout_s=30)
+
+
+def test_a_latch_survives_the_shield(cells):
+    cell = cells()
+    cell.ready()
+    cell.stop_publisher.publish(im.StopRequest(level=im.StopRequest.HOLD, source="test", reason="smells odd"))
+    cell.wait(lambda: cell.safety.state == im.SafetyState.LATCHED, 10, "the latch")
+    before = cell.safety
+    cell.kill("shield")
+    cell.wait(lambda: cell.safety.incarnation > before.incarnation, 20, "the new shield")
+    assert cell.safety.state == im.SafetyState.LATCHED
+    assert (cell.safety.latch_id, cell.safety.error_msg) == (before.latch_id, before.error_msg)
+    assert cell.clear().error_code == 0
+    cell.wait(lambda: cell.safety.state == im.SafetyState.IDLE, 10, "the cleared shield")
+    cell.wait(lambda: cell.telemetry.state == im.MachineTelemetry.IDLE, 10, "the cleared machine")

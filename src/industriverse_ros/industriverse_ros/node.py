@@ -6,6 +6,7 @@ A node's own `node.py` converts, calls and publishes; everything it would otherw
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -228,7 +229,11 @@ def run(kind: type[CellNode]) -> None:
     """
     if kind.realtime:
         request_realtime()  # before DDS starts its threads, which inherit it
-    rclpy.init(signal_handler_options=SignalHandlerOptions.ALL)
+    told_to_end = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: told_to_end.set())
+    # rclpy's own handlers would end the context at once, and `stop` could tell nobody
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node: CellNode | None = None
     status = 0
     try:
@@ -236,12 +241,10 @@ def run(kind: type[CellNode]) -> None:
         executor = EventsExecutor()  # `spin` delivers nothing in the wheels, a loop of spin_once does
         executor.add_node(node)
         node._autostart()  # noqa: SLF001
-        while rclpy.ok() and node.failure is None:
+        while node.failure is None and not told_to_end.is_set():
             executor.spin_once(timeout_sec=0.5)
         if node.failure is not None:
             raise node.failure
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     except CoreError as error:
         print(f"{kind.__module__.split('.')[0]}: [{ErrorCode(error.code).name}] {error}", file=sys.stderr, flush=True)
         status = EXIT_BAD_INPUT

@@ -58,6 +58,7 @@ TABLE = StateTable(
     GuardState.IDLE,
     {
         (GuardState.IDLE, Event.ACCEPT): GuardState.WAITING,
+        (GuardState.IDLE, Event.LATCH): GuardState.LATCHED,
         (GuardState.WAITING, Event.PERMIT): GuardState.LIVE,
         (GuardState.WAITING, Event.WAIT_OVER): GuardState.IDLE,
         (GuardState.WAITING, Event.LATCH): GuardState.LATCHED,
@@ -180,15 +181,15 @@ class PermitGuard:
     # --- stops ---
 
     def on_stop(self, machine_id: str, level: StopLevel, source: str, reason: str, now: float) -> None:
-        """A stop request. It latches a running execution; while latched it can only become harder."""
+        """A stop request: latches, with or without an execution; while latched it can only become harder."""
         self.tick(now)
         if machine_id not in ("", self._machine_id):
             return
-        if self.has_execution:
+        if self.state is GuardState.LATCHED:
+            self.stop_level = max(self.stop_level or level, level)
+        else:
             cause = Cause(ErrorCode.STOP_REQUESTED, f"stop ({level.name}) requested by {source or 'unknown'}: {reason}")
             self._latch(Event.LATCH, cause, level)
-        elif self.state is GuardState.LATCHED:
-            self.stop_level = max(self.stop_level or level, level)
 
     def latch(self, cause: Cause, now: float) -> None:
         """The machine itself cannot hold (homing was interrupted): latch the execution."""

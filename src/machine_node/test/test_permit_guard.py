@@ -303,3 +303,12 @@ class GuardMachine(RuleBasedStateMachine):
 
 TestGuardMachine = GuardMachine.TestCase
 TestGuardMachine.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_a_stop_request_latches_an_idle_machine(world):
+    world.guard.on_stop("", StopLevel.STOP1, "ada", "smells odd", world.now)
+    assert world.guard.state is GuardState.LATCHED
+    with pytest.raises(PermitError):
+        world.guard.accept(PROGRAM, world.now)
+    world.give(program_digest=NO_DIGEST, cleared_latch=world.guard.latch_id)
+    assert world.guard.state is GuardState.IDLE

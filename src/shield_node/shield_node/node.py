@@ -25,11 +25,13 @@ from industriverse_msgs.srv import ArmProgram, CheckProgram, ClearStop
 from industriverse_ros import convert, names, qos
 from industriverse_ros.node import CellNode, run
 from industriverse_ros.params import param
-from shield_node import gates
-from shield_node.shield import CONDUCTOR, MACHINE, TWIN, Shield
+from shield_node import gates, memory
+from shield_node.memory import Memory
+from shield_node.shield import CONDUCTOR, MACHINE, TWIN, Latch, Shield
 from shield_node.transitions import State
 
 STATE_PERIOD_S = 0.1
+MEMORY_FILE = "shield.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,14 @@ class ShieldNode(CellNode):
             TWIN: self.params.twin_limit_s,
             CONDUCTOR: self.params.conductor_limit_s,
         }
-        self._shield = Shield(machine, load_or_create_key(self.cell_paths().key), self.incarnation, limits)
+        paths = self.cell_paths()
+        key = load_or_create_key(paths.key)
+        self._memory_file = paths.directory / MEMORY_FILE
+        remembered = memory.load(self._memory_file)
+        self.incarnation = max(self.incarnation, remembered.incarnation + 1)  # grows even if the clock steps back
+        self._shield = Shield(machine, key, self.incarnation, limits, remembered.latch)
+        self._remembered = Memory()
+        self._remember()
         self._shown: tuple[object, ...] = ()
         self._since_state_s = 0.0
         self._permits = self.create_publisher(MotionPermit, names.permit(machine), qos.PERMIT)
@@ -73,6 +82,7 @@ class ShieldNode(CellNode):
         self.create_long_service(CheckProgram, names.CHECK_PROGRAM, self._check_program)
         self.create_quick_service(ArmProgram, names.ARM_PROGRAM, self._arm_program)
         self.create_quick_service(ClearStop, names.CLEAR_STOP, self._clear_stop)
+        self._stops = self.create_publisher(StopRequest, names.STOP_REQUEST, qos.EVENT)
         self._publish_state()
 
     def start(self) -> None:
@@ -173,10 +183,28 @@ class ShieldNode(CellNode):
         if (snapshot.state, snapshot.code, snapshot.latch) != self._shown:
             self._publish_state()
 
+    def _remember(self) -> None:
+        """Keep the incarnation and the latch on disk; a latch survives the process that made it."""
+        now = Memory(self.incarnation, self._shield.snapshot(self.steady_s()).latch)
+        if now != self._remembered:
+            memory.save(self._memory_file, now)
+            self._remembered = now
+
+    def _tell_machine(self, latch: Latch) -> None:
+        """The machine need not wait for the end of the grace time when the shield has latched by itself."""
+        if latch.code not in (ErrorCode.STOP_REQUESTED, ErrorCode.MACHINE_LATCHED):
+            stamp = self.get_clock().now().to_msg()
+            request = StopRequest(stamp=stamp, machine_id=self._profile.id, source="shield", level=int(latch.level))
+            request.reason = latch.cause[:256]
+            self._stops.publish(request)
+
     def _publish_state(self) -> None:
         snapshot = self._shield.snapshot(self.steady_s())
         shown = (snapshot.state, snapshot.code, snapshot.latch)
         if shown != self._shown:
+            self._remember()
+            if snapshot.latch is not None:
+                self._tell_machine(snapshot.latch)
             text = f"{snapshot.state.name} {snapshot.cause}".strip()
             if snapshot.state is State.LATCHED:  # rclpy binds a severity to the line that logs
                 self.get_logger().warning(text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 from industriverse_core.artefacts import GateReport, Verdict
 from industriverse_core.digest import NO_DIGEST, Digest, short
@@ -78,12 +78,14 @@ class Shield:
         key: the cell's key, for the MAC.
         incarnation: start of this shield [ns since 1970]; grows with every restart.
         limits_s: sources that are needed and how old their last message may be [s].
+        kept_latch: a stop that a predecessor had latched; it is still latched.
     """
 
     machine_id: str
     key: bytes
     incarnation: int
     limits_s: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_LIMITS_S))
+    kept_latch: InitVar[Latch | None] = None
     state: State = State.IDLE
     permits_issued: int = 0
     missed_deadlines: int = 0
@@ -97,8 +99,10 @@ class Shield:
     _cleared_machine_latch: int = 0
     _last_tick_s: float = math.nan
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, kept_latch: Latch | None) -> None:
         self._sources = {name: _Source() for name in self.limits_s}
+        if kept_latch is not None:
+            self.state, self._latch = TABLE.next_state(self.state, Event.STOP), kept_latch
 
     # --- what the world says ---
 

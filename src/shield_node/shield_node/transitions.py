@@ -6,16 +6,7 @@ from enum import IntEnum, auto
 
 from industriverse_core.errors import ErrorCode, PermitError
 from industriverse_core.state_table import StateTable
-
-
-class State(IntEnum):
-    """Values as in SafetyState.msg. Permits go out in PERMITTING and nowhere else."""
-
-    IDLE = 1
-    ARMED = 2
-    PERMITTING = 3
-    WITHHELD = 4
-    LATCHED = 5
+from industriverse_core.states import Safety as State
 
 
 class Event(IntEnum):
