@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.live import Live
 
 import industriverse_msgs.msg as im
-from conductor_node.states import State as JobStage
 from industriverse_bringup import display
 from industriverse_bringup.description import CellDescription, cell_names, load_cell, processes
 from industriverse_bringup.domain import cell_domain
@@ -25,10 +24,10 @@ from industriverse_bringup.supervisor import Supervisor
 from industriverse_core.errors import CoreError, ErrorCode, JobError
 from industriverse_core.files import replace_file
 from industriverse_core.machine import load_machine
+from industriverse_core.states import JobStage, Safety, state_name
 from industriverse_core.store import cell_directory
 from industriverse_ros import convert
 from industriverse_ros.client import ENDED, CellClient
-from shield_node.transitions import State as ShieldState
 
 EXIT_OF_STATE = {im.JobState.COMPLETED: 0, im.JobState.REFUSED: 3, im.JobState.ABORTED: 1}
 START_TIMEOUT_S = 60.0
@@ -87,7 +86,7 @@ class Session:
         return job
 
     def _permit_name(self) -> str:
-        return ShieldState(self.client.safety.state).name if self.client.safety else "unknown"
+        return state_name(Safety, self.client.safety.state).upper() if self.client.safety else "unknown"
 
     def _show_stage(self, job: im.JobState) -> None:
         """Print each stage once, with what it found."""
@@ -104,7 +103,7 @@ class Session:
             detail = display.prediction_text(convert.prediction_from_msg(job.prediction))
         elif state == im.JobState.PRICED:
             detail = display.quote_text(convert.quote_from_msg(job.quote))
-        self.console.print(display.stage_line(_state_name(state), detail), soft_wrap=True, highlight=False)
+        self.console.print(display.stage_line(state_name(JobStage, state), detail), soft_wrap=True, highlight=False)
 
     def show_ledger(self, job: im.JobState) -> None:
         """The account of a job that has one."""
@@ -113,10 +112,6 @@ class Session:
             self.console.print()
             self.console.print(display.ledger_table(entry))
             self.console.print(display.ledger_text(entry), soft_wrap=True, highlight=False)
-
-
-def _state_name(state: int) -> str:
-    return JobStage(state).name.lower()
 
 
 def _hex(job: im.JobState) -> str:
@@ -138,7 +133,7 @@ def result_object(job: im.JobState, loop_running_s: float) -> dict[str, Any]:
         }
     books = ("electric_j", "work_j", "heat_j", "stored_j", "residual_fraction")
     return {
-        "state": _state_name(job.state),
+        "state": state_name(JobStage, job.state),
         "job_id": job.job_id,
         "error_code": job.error_code,
         "error_msg": job.error_msg,

@@ -18,6 +18,7 @@ from conductor_node import job as j
 from conductor_node.job import Command, Event, Stage
 from industriverse_core.digest import NO_DIGEST
 from industriverse_core.errors import ErrorCode
+from industriverse_core.states import Outcome
 from industriverse_msgs.action import ExecuteProgram
 from industriverse_ros import convert, names
 
@@ -113,9 +114,9 @@ def answer_event(service: Service, answer: Any) -> Event:
 def result_event(result: ExecuteProgram.Result) -> j.Executed:
     """The machine's result as an event; an outcome that does not exist counts as a fault."""
     try:
-        outcome = j.Outcome(result.outcome)
+        outcome = Outcome(result.outcome)
     except ValueError:
-        outcome = j.Outcome.FAULT
+        outcome = Outcome.FAULT
     return j.Executed(outcome, result.error_code, result.error_msg, result.executed)
 
 

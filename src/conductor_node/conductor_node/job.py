@@ -8,16 +8,16 @@ from __future__ import annotations
 import math
 import uuid
 from dataclasses import dataclass, replace
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
 from conductor_node.states import ENDED, State
 from industriverse_core.artefacts import GateReport, LedgerEntry, Prediction, ProgramRef, Quote
 from industriverse_core.digest import NO_DIGEST, Digest
 from industriverse_core.errors import ErrorCode
+from industriverse_core.states import Outcome, Safety
 from industriverse_core.telemetry import MachineState
 
 MAX_INTENT_BYTES = 4096
-MAX_COPIES = 100
 
 
 class Stage(StrEnum):
@@ -30,25 +30,6 @@ class Stage(StrEnum):
     ARM = "arm_program"
     EXECUTE = "execute_program"
     LEDGER = "close_ledger"
-
-
-class Safety(IntEnum):
-    """What the shield does. Values as in SafetyState.msg."""
-
-    IDLE = 1
-    ARMED = 2
-    PERMITTING = 3
-    WITHHELD = 4
-    LATCHED = 5
-
-
-class Outcome(IntEnum):
-    """How an execution ended. Values as in ExecuteProgram.action."""
-
-    COMPLETED = 1
-    STOPPED = 2
-    REFUSED = 3
-    FAULT = 4
 
 
 @dataclass(frozen=True, slots=True)

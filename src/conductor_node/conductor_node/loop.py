@@ -18,6 +18,7 @@ from conductor_node.watch import Reading
 from industriverse_core.artefacts import Verdict
 from industriverse_core.digest import Digest, short
 from industriverse_core.errors import ErrorCode, JobError
+from industriverse_core.states import MAX_COPIES, Outcome
 
 FINDINGS_IN_MESSAGE = 3
 Commands = tuple[Command, ...]
@@ -89,8 +90,8 @@ def _compiled(job: Job, event: j.Compiled) -> Reading:
         message = f"The sentence asks for {event.quantity} copies, the submission for {asked}. State one of them."
         return _refused(job, ErrorCode.INTENT_NOT_UNDERSTOOD, message)
     quantity = asked or event.quantity
-    if not 1 <= quantity <= j.MAX_COPIES or not any(event.program.digest):
-        message = f"Compiled to {quantity} copies of {short(event.program.digest)}; 1 to {j.MAX_COPIES} are allowed."
+    if not 1 <= quantity <= MAX_COPIES or not any(event.program.digest):
+        message = f"Compiled to {quantity} copies of {short(event.program.digest)}; 1 to {MAX_COPIES} are allowed."
         return _refused(job, ErrorCode.INTENT_NOT_UNDERSTOOD, message)
     if job.copy > 1 and event.program.digest != job.digest:
         return _foreign(job, "program that the file holds now", event.program.digest)
@@ -170,7 +171,7 @@ def _executed(job: Job, event: j.Executed) -> Reading:
         raise _unexpected(job, Stage.EXECUTE)
     ending = job.live.ending
     cancelled = ending is not None and ending.code is ErrorCode.CANCELLED
-    if event.outcome is j.Outcome.COMPLETED:
+    if event.outcome is Outcome.COMPLETED:
         if cancelled and job.copy < job.quantity:
             return watch.stopped(job, ErrorCode.CANCELLED, f"cancelled when copy {job.copy} was done", event.executed)
         live = replace(job.live, ending=None, progress=1.0, note="", note_code=0, instruction=event.executed)
@@ -182,7 +183,7 @@ def _executed(job: Job, event: j.Executed) -> Reading:
         code, cause = int(ending.code), ending.cause
     elif lapsed and ending is None and job.live.note_code == ErrorCode.SOURCE_STALE:
         code, cause = job.live.note_code, job.live.note.removeprefix(watch.HELD)
-    if event.outcome is j.Outcome.REFUSED:
+    if event.outcome is Outcome.REFUSED:
         cause = f"the machine refused to start ({cause.rstrip('. ')})"
     return watch.stopped(job, code or ErrorCode.MACHINE_FAULT, cause or event.outcome.name.lower(), event.executed)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import industriverse_msgs.msg as im
-from conductor_node.job import Job, MachineView, Safety
+from conductor_node.job import Job, MachineView
+from industriverse_core.states import Safety
 from industriverse_core.telemetry import TelemetrySample
 from industriverse_ros import convert
 

@@ -23,6 +23,7 @@ from conductor_node.messages import job_to_msg, view_of, without_findings
 from conductor_node.states import State
 from industriverse_core.errors import ErrorCode, InputError, JobError, ProfileError
 from industriverse_core.machine import load_machine
+from industriverse_core.states import MAX_COPIES
 from industriverse_core.telemetry import TelemetrySample
 from industriverse_msgs.action import ExecuteProgram, RunJob
 from industriverse_ros import convert, names, qos
@@ -158,8 +159,8 @@ class ConductorNode(CellNode):
         if not request.intent.strip() or size > j.MAX_INTENT_BYTES:
             seen = f"The intent has {size} bytes; 1 to {j.MAX_INTENT_BYTES} are allowed."
             raise InputError(ErrorCode.USAGE, seen, "State the path of a program file or a short sentence.")
-        if request.quantity > j.MAX_COPIES:
-            seen = f"{request.quantity} copies were asked for; at most {j.MAX_COPIES} are allowed."
+        if request.quantity > MAX_COPIES:
+            seen = f"{request.quantity} copies were asked for; at most {MAX_COPIES} are allowed."
             raise InputError(ErrorCode.USAGE, seen, "Submit several jobs.")
         if len(request.material) > 64:
             raise InputError(ErrorCode.USAGE, "The material's name is longer than 64 characters.", "State its id.")

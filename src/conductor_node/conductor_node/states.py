@@ -6,26 +6,10 @@ python -m conductor_node.states > STATES.md
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
 from industriverse_core.errors import ErrorCode, JobError
-
-
-class State(IntEnum):
-    """Values as in JobState.msg."""
-
-    RECEIVED = 1
-    COMPILED = 2
-    CHECKED = 3
-    PREDICTED = 4
-    PRICED = 5
-    APPROVED = 6
-    PERMITTED = 7
-    EXECUTING = 8
-    HELD = 9
-    COMPLETED = 10
-    ABORTED = 11
-    REFUSED = 12
+from industriverse_core.states import JobStage as State
 
 
 class Trigger(StrEnum):

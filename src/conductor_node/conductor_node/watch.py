@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from conductor_node.job import Ending, Job, Live, MachineView, Policy, Safety, Stage
+from conductor_node.job import Ending, Job, Live, MachineView, Policy, Stage
 from conductor_node.states import STARTED, State, Trigger
 from industriverse_core.errors import ErrorCode
+from industriverse_core.states import Safety
 from industriverse_core.telemetry import MachineState
 
 Reading = tuple[Trigger | None, Job]

@@ -3,7 +3,7 @@
 import uuid
 
 from conductor_node import job as j
-from conductor_node.job import Job, MachineView, Policy, Safety
+from conductor_node.job import Job, MachineView, Policy
 from conductor_node.loop import step
 from industriverse_core.artefacts import (
     Estimate,
@@ -17,6 +17,7 @@ from industriverse_core.artefacts import (
     Subsystem,
     Verdict,
 )
+from industriverse_core.states import Outcome, Safety
 from industriverse_core.telemetry import MachineState
 
 MACHINE = "prusa_mk3s"
@@ -83,4 +84,4 @@ TO_PRICED = (
 TO_APPROVED = (*TO_PRICED, j.Observed(view()))
 TO_PERMITTED = (*TO_APPROVED, j.Observed(view()), j.Armed(), j.Observed(PERMITTING))
 TO_EXECUTING = (*TO_PERMITTED, j.Started())
-DONE = j.Executed(j.Outcome.COMPLETED, executed=4512)
+DONE = j.Executed(Outcome.COMPLETED, executed=4512)

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from conductor_node import job as j
-from conductor_node.job import Outcome, Policy, Safety, Stage
+from conductor_node.job import Policy, Stage
 from conductor_node.loop import step
 from conductor_node.states import State
 from industriverse_core.artefacts import Verdict
 from industriverse_core.errors import ErrorCode, JobError
+from industriverse_core.states import Outcome, Safety
 from industriverse_core.telemetry import MachineState
 
 sys.path.insert(0, str(Path(__file__).parent))

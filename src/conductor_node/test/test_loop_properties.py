@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from conductor_node import job as j
-from conductor_node.job import Outcome, Policy, Safety, Stage
+from conductor_node.job import Policy, Stage
 from conductor_node.loop import step
 from conductor_node.states import ENDED, State
 from industriverse_core.artefacts import ProgramRef, Verdict
 from industriverse_core.errors import ErrorCode, JobError
+from industriverse_core.states import Outcome, Safety
 from industriverse_core.telemetry import MachineState
 
 sys.path.insert(0, str(Path(__file__).parent))

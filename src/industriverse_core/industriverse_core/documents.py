@@ -141,12 +141,12 @@ def named_document(name: str, folder: Path, what: str, code: ErrorCode) -> Path:
     if name.endswith((".yaml", ".yml")) or "/" in name:
         return Path(name)
     path = folder / f"{name}.yaml"
-    if not name or not path.is_file():
+    if name not in document_names(folder):
         known = document_names(folder)
         near = difflib.get_close_matches(name, known, 1)
         hint = f"Did you mean '{near[0]}'? " if near else ""
         raise ProfileError(
-            code, f"unknown {what} '{name}'.", f"{hint}Known: {', '.join(known)}; or the path of a YAML file."
+            code, f"unknown {what} '{name[:64]}'.", f"{hint}Known: {', '.join(known)}; or the path of a YAML file."
         )
     return path
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from industriverse_core.errors import ErrorCode, InputError
 
+PROGRAM_ENDINGS = (".gcode", ".gco", ".g", ".ngc", ".nc", ".tap", ".arrow")  # of files that load_program reads
+
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:
     """The file's bytes.

@@ -7,7 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote
 
 from industriverse_core.artefacts import ProgramRef
 from industriverse_core.digest import Digest
@@ -15,7 +15,7 @@ from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.program import Program, read_program, write_program
 
 FRAGMENT = "#sha256="  # of the file itself: the digest covers what a program means, this covers every byte
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_ADDRESS = re.compile(r"file://(localhost)?(?P<path>/[^#?]{1,4096})#sha256=(?P<sha256>[0-9a-f]{64})")
 
 
 def home_directory() -> Path:
@@ -86,12 +86,11 @@ class ProgramStore:
     @staticmethod
     def load(ref: ProgramRef) -> Program:
         """The program at an address. Raises InputError when it is missing, or one byte of it was changed."""
-        address = urlparse(ref.uri)
-        checksum = address.fragment.removeprefix("sha256=")
-        if address.scheme != "file" or address.netloc not in ("", "localhost") or not _SHA256.fullmatch(checksum):
+        match = _ADDRESS.fullmatch(ref.uri)
+        if match is None:
             raise InputError(
                 ErrorCode.NOT_A_PROGRAM,
-                f"'{ref.uri}' is not a file:// address with the file's SHA-256.",
+                f"'{ref.uri[:200]}' is not a file:// address with the file's SHA-256.",
                 "Submit the program again.",
             )
-        return read_program(Path(unquote(address.path)), ref.digest, bytes.fromhex(checksum))
+        return read_program(Path(unquote(match["path"])), ref.digest, bytes.fromhex(match["sha256"]))

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from industriverse_core.errors import ErrorCode, InputError
+from industriverse_core.files import PROGRAM_ENDINGS
+from industriverse_core.states import MAX_COPIES
 
-SUFFIXES = (".gcode", ".ngc", ".nc", ".arrow")
 MAX_SENTENCE = 300  # characters
-MAX_COPIES = 100
 MAX_NAME_TOKENS = 12
 SHOWN = 8  # programs that a refusal names
 _NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve"
@@ -171,7 +171,7 @@ def _as_path(text: str, catalogue: Catalogue) -> Path | None:
     if named is not None:
         return named
     parts = PurePosixPath(text).parts
-    if "/" in text and catalogue.folder is not None and ".." not in parts and text.lower().endswith(SUFFIXES):
+    if "/" in text and catalogue.folder is not None and ".." not in parts and text.lower().endswith(PROGRAM_ENDINGS):
         return catalogue.folder / text
     if "/" in text:
         raise refusal(f"'{text[:MAX_SENTENCE]}' is neither a sentence nor a path below the program folder.", catalogue)
@@ -270,7 +270,7 @@ def _keys(catalogue: Catalogue) -> dict[str, list[str]]:
 def _rest(tokens: Sequence[_Token], start: int, end: int) -> tuple[str, list[_Token]]:
     """File ending that follows the name in the same word ("" = none), and all other tokens."""
     suffix = ""
-    if end < len(tokens) and tokens[end].word == tokens[end - 1].word and f".{tokens[end].text}" in SUFFIXES:
+    if end < len(tokens) and tokens[end].word == tokens[end - 1].word and f".{tokens[end].text}" in PROGRAM_ENDINGS:
         suffix = f".{tokens[end].text}"
     return suffix, [*tokens[:start], *tokens[end + bool(suffix) :]]
 

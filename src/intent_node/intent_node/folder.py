@@ -6,10 +6,11 @@ import os
 from pathlib import Path
 
 from industriverse_core.errors import ErrorCode, InputError
+from industriverse_core.files import PROGRAM_ENDINGS
 from industriverse_core.gcode import load_program
 from industriverse_core.material import single_material
 from industriverse_core.program import Program
-from intent_node.compiler import SUFFIXES, Catalogue, Entry
+from intent_node.compiler import Catalogue, Entry
 
 MAX_ENTRIES = 10_000
 MAX_REMEMBERED = 1000
@@ -52,7 +53,7 @@ class ProgramFolder:
             names = sorted(
                 item.name
                 for item in items
-                if item.name.lower().endswith(SUFFIXES) and not item.name.startswith(".") and item.is_file()
+                if item.name.lower().endswith(PROGRAM_ENDINGS) and not item.name.startswith(".") and item.is_file()
             )
         if len(names) > MAX_ENTRIES:
             seen = f"{folder}: {len(names)} programs; at most {MAX_ENTRIES} are read."

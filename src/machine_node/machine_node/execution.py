@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 from industriverse_core.digest import NO_DIGEST, Digest
 from industriverse_core.errors import ErrorCode
 from industriverse_core.motion import MotionPlan
 from industriverse_core.program import Program
+from industriverse_core.states import Outcome
 from industriverse_core.telemetry import UNMEASURED, HeaterReading, MachineState, Vector
 from machine_node.meter import MeterReading
-
-
-class Outcome(IntEnum):
-    """Values as in ExecuteProgram.action."""
-
-    COMPLETED = 1
-    STOPPED = 2
-    REFUSED = 3
-    FAULT = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,12 @@ from industriverse_cli.cell.connection import find_cell
 from industriverse_cli.options import Json
 from industriverse_cli.output import EXIT_CELL, EXIT_REFUSED, columns, console, print_json
 from industriverse_core.errors import ErrorCode, InputError, JobError
+from industriverse_core.files import PROGRAM_ENDINGS
+from industriverse_core.states import MAX_COPIES
 
 if TYPE_CHECKING:
     from industriverse_cli.cell.node import CommandClient, JobView
 
-PROGRAM_ENDINGS = (".gcode", ".gco", ".g", ".bgcode", ".ngc", ".nc", ".tap", ".arrow")
 STATE_STYLE = {"completed": "green", "aborted": "red", "refused": "red", "held": "yellow", "executing": "cyan"}
 CellName = Annotated[str, typer.Option("--cell", metavar="NAME", help="Which cell.")]
 
@@ -49,7 +50,7 @@ def submit(
     intent: Annotated[
         str, typer.Argument(metavar="FILE-or-SENTENCE", help="A program file, or a sentence.", show_default=False)
     ],
-    quantity: Annotated[int, typer.Option(min=0, max=10000, help="Copies; 0 = as the sentence says.")] = 0,
+    quantity: Annotated[int, typer.Option(min=0, max=MAX_COPIES, help="Copies; 0 = as the sentence says.")] = 0,
     material: Annotated[str, typer.Option(metavar="NAME", help="Default: as the file or sentence says.")] = "",
     machine: Annotated[str, typer.Option(metavar="NAME", help="Default: the cell's first machine.")] = "",
     follow: Annotated[bool, typer.Option("--follow", help="Approve it, and show its progress to the end.")] = False,

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from conductor_node.states import State
 from industriverse_cli.cell.connection import RunningCell
 from industriverse_core.errors import ErrorCode, PermitError
+from industriverse_core.states import JobStage, state_name
 from industriverse_core.units import duration_text, energy_text
 from industriverse_msgs.msg import StopRequest
 from industriverse_msgs.srv import ClearStop, ListJobs
@@ -91,7 +91,7 @@ class CommandClient(CellClient):
 
 def _job(msg: Any) -> JobView:
     """JobState as a view."""
-    state = _state_name(msg.state)
+    state = state_name(JobStage, msg.state)
     return JobView(
         job_id=msg.job_id,
         state=state,
@@ -105,10 +105,6 @@ def _job(msg: Any) -> JobView:
         note=_note(state, msg),
         details=_details(msg),
     )
-
-
-def _state_name(state: int) -> str:
-    return State(state).name.lower() if state in set(State) else "unknown"
 
 
 def _note(state: str, msg: Any) -> str:
