@@ -143,7 +143,7 @@ def named_document(name: str, folder: Path, what: str, code: ErrorCode) -> Path:
     path = folder / f"{name}.yaml"
     if name not in document_names(folder):
         known = document_names(folder)
-        near = difflib.get_close_matches(name, known, 1)
+        near = difflib.get_close_matches(name[:64], known, 1)
         hint = f"Did you mean '{near[0]}'? " if near else ""
         raise ProfileError(
             code, f"unknown {what} '{name[:64]}'.", f"{hint}Known: {', '.join(known)}; or the path of a YAML file."

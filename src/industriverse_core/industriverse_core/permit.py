@@ -19,7 +19,7 @@ from pathlib import Path
 
 from industriverse_core.digest import Digest
 from industriverse_core.errors import ErrorCode, InputError, PermitError
-from industriverse_core.files import read_bytes
+from industriverse_core.files import read_bytes, replace_file
 
 PERMIT_PERIOD_S = 0.05  # the shield issues at 20 Hz
 PERMIT_VALID_S = 0.15  # on the receiver's steady clock
@@ -96,26 +96,30 @@ def check_fields(permit: Permit) -> None:
 
 
 def load_or_create_key(path: Path) -> bytes:
-    """The cell's key (32 bytes). Made at first start with mode 0600; a key others can read is refused."""
-    try:
+    """The cell's key (32 bytes). Made at first start with mode 0600; a key that others can read is refused.
+
+    Two processes that start together get the same key: it appears whole, under its name, exactly once.
+    """
+    if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return _load_key(path)
-    key = secrets.token_bytes(KEY_BYTES)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    return key
+        own = path.with_name(f".{path.name}.{os.getpid()}")
+        replace_file(own, secrets.token_bytes(KEY_BYTES), mode=0o600)
+        try:
+            os.link(own, path)
+        except FileExistsError:
+            pass  # another process was first: its key counts
+        finally:
+            own.unlink()
+    return _load_key(path)
 
 
 def _load_key(path: Path) -> bytes:
-    mode = path.stat().st_mode & 0o777
-    if mode & 0o077:
+    status = path.stat()
+    mode = status.st_mode & 0o777
+    if mode & 0o077 or status.st_uid != os.geteuid():
         raise InputError(
             ErrorCode.FILE_UNREADABLE,
-            f"{path}: the cell's key is readable by others (mode {mode:04o}, 0600 is allowed).",
+            f"{path}: the cell's key is readable by others (owner {status.st_uid}, mode {mode:04o}; 0600 is allowed).",
             f"Make a new one: rm '{path}' and start the cell again.",
         )
     key = read_bytes(path, 1024)

@@ -1,4 +1,4 @@
-"""The cell's program store: bytecode files named by their digest."""
+"""Where a cell keeps what: its paths, its program store, and the note by which a running cell is found."""
 
 from __future__ import annotations
 

@@ -114,7 +114,15 @@ def test_any_changed_byte_is_refused(tmp_path, program):
 
 
 @pytest.mark.parametrize(
-    "uri", ["", "file:///without/checksum.arrow", "/etc/passwd", "http://host/x.arrow", "file://elsewhere/x.arrow", "file://["]
+    "uri",
+    [
+        "",
+        "file:///without/checksum.arrow",
+        "/etc/passwd",
+        "http://host/x.arrow",
+        "file://elsewhere/x.arrow",
+        "file://[",
+    ],
 )
 def test_other_addresses_are_refused(uri):
     with pytest.raises(InputError) as caught:

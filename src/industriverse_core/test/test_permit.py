@@ -2,6 +2,8 @@
 
 import math
 import os
+import subprocess
+import sys
 from dataclasses import fields, replace
 
 import pytest
@@ -125,3 +127,20 @@ def test_a_key_of_the_wrong_length_is_refused(tmp_path, content):
     os.chmod(path, 0o600)
     with pytest.raises(InputError, match=f"{len(content)} bytes, 32"):
         load_or_create_key(path)
+
+
+def test_processes_that_start_together_get_one_key(tmp_path):
+    """The first start of a cell: shield and machine node ask at the same moment."""
+    path = tmp_path / "cell" / "permit.key"
+    code = "import sys, pathlib; from industriverse_core.permit import load_or_create_key as load; "
+    code += "sys.stdin.read(); print(load(pathlib.Path(sys.argv[1])).hex())"
+    for _ in range(5):
+        path.unlink(missing_ok=True)
+        command = [sys.executable, "-c", code, str(path)]
+        racers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+        for racer in racers:
+            racer.stdin.close()
+            racer.stdin = None
+        keys = {racer.communicate()[0].strip() for racer in racers}
+        assert keys == {path.read_bytes().hex()}
+        assert [entry.name for entry in path.parent.iterdir()] == [path.name]

@@ -51,6 +51,7 @@ class CellNode(LifecycleNode):
         self.has_realtime = self.realtime and os.sched_getscheduler(0) == os.SCHED_FIFO
         self.failure: BaseException | None = None  # why the process has to end
         self.active = False
+        self.was_active = False
         self._steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._long_node: rclpy.node.Node | None = None
         self._long_thread: threading.Thread | None = None
@@ -152,6 +153,7 @@ class CellNode(LifecycleNode):
         super().on_activate(state)
         result = self._transition(self.start)
         self.active = result is TransitionCallbackReturn.SUCCESS
+        self.was_active = self.was_active or self.active
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -225,7 +227,8 @@ def release_realtime() -> None:
 def run(kind: type[CellNode]) -> None:
     """Main function of every node: start it, spin until the process is told to end, exit with a status.
 
-    0 = told to end; 2 = bad input (one line on standard error); 1 = a bug (traceback).
+    0 = told to end; 2 = bad input at the start (one line on standard error); 1 = a bug (traceback), or an error
+    that came up later.
     """
     if kind.realtime:
         request_realtime()  # before DDS starts its threads, which inherit it
@@ -247,7 +250,8 @@ def run(kind: type[CellNode]) -> None:
             raise node.failure
     except CoreError as error:
         print(f"{kind.__module__.split('.')[0]}: [{ErrorCode(error.code).name}] {error}", file=sys.stderr, flush=True)
-        status = EXIT_BAD_INPUT
+        # once active, a CoreError that nobody has handled is a failure to recover from, not a wrong start
+        status = 1 if node is not None and node.was_active else EXIT_BAD_INPUT
     finally:
         if node is not None:
             _shut_down(node)

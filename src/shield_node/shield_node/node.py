@@ -191,8 +191,8 @@ class ShieldNode(CellNode):
             self._remembered = now
 
     def _tell_machine(self, latch: Latch) -> None:
-        """The machine need not wait for the end of the grace time when the shield has latched by itself."""
-        if latch.code not in (ErrorCode.STOP_REQUESTED, ErrorCode.MACHINE_LATCHED):
+        """The machine need not wait for the end of the grace time, nor have heard the request that latched."""
+        if latch.code is not ErrorCode.MACHINE_LATCHED:
             stamp = self.get_clock().now().to_msg()
             request = StopRequest(stamp=stamp, machine_id=self._profile.id, source="shield", level=int(latch.level))
             request.reason = latch.cause[:256]

@@ -19,6 +19,8 @@ from industriverse_core.telemetry import MachineState, TelemetrySample
 from shield_node.transitions import TABLE, Event, State
 
 MACHINE, TWIN, CONDUCTOR = "machine", "twin", "conductor"
+VERDICTS_KEPT = 1000
+UNUSED_S = 30.0  # a program that is armed and not executed for so long is disarmed
 DEFAULT_LIMITS_S = {MACHINE: 0.3, TWIN: 0.5, CONDUCTOR: 0.5}
 
 
@@ -98,6 +100,7 @@ class Shield:
     _telemetry: TelemetrySample | None = None
     _cleared_machine_latch: int = 0
     _last_tick_s: float = math.nan
+    _used_s: float = math.inf  # when the machine last executed the armed program, or it was armed
 
     def __post_init__(self, kept_latch: Latch | None) -> None:
         self._sources = {name: _Source() for name in self.limits_s}
@@ -107,10 +110,16 @@ class Shield:
     # --- what the world says ---
 
     def remember(self, report: GateReport) -> None:
-        """Keep the verdict of a program that was checked for this machine. Refusing the armed one stops it."""
+        """Keep the verdict of a program that was checked for this machine. Refusing the armed one stops it.
+
+        A refusal stays: nobody gets a program through by asking again in other words (another material).
+        """
         if report.machine_id != self.machine_id:
             return
-        self._passed[report.program_digest] = report.verdict
+        known = self._passed.pop(report.program_digest, None)
+        self._passed[report.program_digest] = known if known is Verdict.REFUSE else report.verdict
+        if len(self._passed) > VERDICTS_KEPT:
+            del self._passed[next(iter(self._passed))]  # the oldest
         if report.verdict is Verdict.REFUSE and report.program_digest == self._digest:
             self.stop(StopLevel.STOP1, ErrorCode.GATE_REFUSED, "The gates now refuse the running program.")
 
@@ -125,6 +134,8 @@ class Shield:
     def observe_telemetry(self, sample: TelemetrySample, now_s: float) -> None:
         """Telemetry of the machine arrived: a source, and the machine's own latches and faults."""
         self._telemetry = sample
+        if sample.program_digest == self._digest != NO_DIGEST:
+            self._used_s = now_s
         self.observe_source(MACHINE, sample.incarnation, now_s)
         if sample.latch_id == 0 or sample.latch_id != self._cleared_machine_latch:
             self._cleared_machine_latch = 0
@@ -163,7 +174,7 @@ class Shield:
         if verdict is Verdict.REFUSE:
             raise GateError(ErrorCode.GATE_REFUSED, f"The gates refused program {short(digest)}.", "Mend the program.")
         self.state = TABLE.next_state(self.state, Event.ARM)
-        self._digest = digest
+        self._digest, self._used_s = digest, now_s
         for source in self._sources.values():
             source.armed_incarnation = 0
         self._evaluate(now_s)
@@ -222,6 +233,9 @@ class Shield:
     def _evaluate(self, now_s: float) -> None:
         """Let freshness and the grace time act on the state."""
         if self.state not in (State.ARMED, State.PERMITTING, State.WITHHELD):
+            return
+        if now_s - self._used_s > UNUSED_S:
+            self.disarm()  # whoever armed it has gone; a forgotten permission must not lie about
             return
         stale = [status for status in self.sources(now_s) if not status.fresh]
         if not stale and self.state is not State.PERMITTING:

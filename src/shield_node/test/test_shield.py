@@ -10,7 +10,7 @@ from industriverse_core.digest import NO_DIGEST
 from industriverse_core.errors import CoreError, ErrorCode, GateError, PermitError
 from industriverse_core.permit import StopLevel, is_authentic
 from industriverse_core.telemetry import MachineState, TelemetrySample
-from shield_node.shield import CONDUCTOR, DEFAULT_LIMITS_S, MACHINE, TWIN, Shield
+from shield_node.shield import CONDUCTOR, DEFAULT_LIMITS_S, MACHINE, TWIN, UNUSED_S, Shield
 from shield_node.transitions import TABLE, Event, State
 
 KEY = b"k" * 32
@@ -143,6 +143,24 @@ def test_a_harder_stop_raises_the_level_and_keeps_the_first_cause(permitting):
     assert (second.latch_id, second.level, second.cause) == (first.latch_id, StopLevel.STOP0, "first")
 
 
+def test_a_refusal_stays_a_refusal():
+    shield = Shield("m", KEY, 5)
+    shield.remember(report(GOOD, Verdict.REFUSE))
+    shield.remember(report(GOOD, Verdict.ACCEPT))
+    with pytest.raises(GateError):
+        shield.arm(GOOD, 0.0)
+
+
+def test_an_armed_program_that_nobody_executes_is_disarmed(permitting):
+    now_s = 0.05
+    while now_s < UNUSED_S + 1.0:
+        now_s += 0.2
+        hear_all(permitting, now_s)
+        permitting.tick(now_s)
+    assert permitting.state is State.IDLE
+    assert permitting.tick(now_s) is None
+
+
 def test_late_ticks_are_counted(permitting):
     before = permitting.missed_deadlines
     permitting.tick(0.1)
@@ -182,7 +200,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         for name in (TWIN, CONDUCTOR):
             self.source_speaks(name, 1)
 
-    @precondition(lambda self: self.shield.state is State.IDLE)
+    @precondition(lambda self: self.shield.state is State.IDLE and self.checked.get(GOOD) is not Verdict.REFUSE)
     @rule()
     def an_ordinary_start(self):
         self.all_speak()
@@ -203,7 +221,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
 
     @rule(digest=st.sampled_from([GOOD, BAD]), verdict=st.sampled_from(list(Verdict)))
     def gates_answer(self, digest, verdict):
-        self.checked[digest] = verdict
+        if self.checked.get(digest) is not Verdict.REFUSE:
+            self.checked[digest] = verdict
         self.shield.remember(report(digest, verdict))
         if verdict is Verdict.REFUSE and digest == self.armed:
             self.armed = None
