@@ -60,10 +60,10 @@ class Cell:
         self.cell = load_cell(str(description))
         self.directory = home / self.cell.id
         self.paths = CellPaths(self.directory)
-        (self.directory / "run").mkdir(parents=True, exist_ok=True)
-        self.journal = Journal(self.directory / "run" / "printer.jsonl")
+        self.paths.run.mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(self.paths.printer_journal)
         self.respawn = respawn
-        self.supervisor = Supervisor(self.cell.id, self.directory / "log", os.environ)
+        self.supervisor = Supervisor(self.cell.id, self.paths.log, os.environ)
         self.supervisor.start(processes(self.cell, self.directory, speed))
         self.node = rclpy.create_node("observer", namespace=self.cell.id)
         self.executor = SingleThreadedExecutor()
@@ -121,7 +121,7 @@ class Cell:
     def story(self) -> str:
         """The last lines of every log, for a failed test."""
         logs = [f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-12:])
-                for log in sorted((self.directory / "log").glob("*.log"))]  # fmt: skip
+                for log in sorted(self.paths.log.glob("*.log"))]  # fmt: skip
         job = self.job and (self.job.job_id, self.job.state, self.job.error_msg)
         safety = self.safety and (self.safety.state, self.safety.error_msg)
         telemetry = self.telemetry and (self.telemetry.state, self.telemetry.error_msg)

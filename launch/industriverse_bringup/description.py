@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from industriverse_core.documents import Document, document_names, load_document, named_document
 from industriverse_core.errors import ErrorCode
 from industriverse_core.machine import load_machine
+from industriverse_core.store import CellPaths
 
 Value = str | int | float | bool
 
@@ -97,13 +98,13 @@ def processes(cell: CellDescription, cell_dir: Path, speed: float | None = None)
     Raises ProfileError for an unknown or wrong machine profile.
     """
     load_machine(cell.machine.profile)  # a wrong profile is said once, here, not by every node
-    virtual = cell.machine.virtual
+    virtual, paths = cell.machine.virtual, CellPaths(cell_dir)
     port, meter_port, time_scale = cell.machine.port, cell.machine.meter_port, 1.0
     started: list[Process] = []
     if virtual is not None:
         time_scale = virtual.speed if speed is None else speed
-        port, meter_port = str(cell_dir / "run" / "machine.tty"), str(cell_dir / "run" / "meter.tty")
-        started.append(_virtual_printer(cell, cell_dir, port, meter_port, time_scale))
+        port, meter_port = str(paths.machine_tty), str(paths.meter_tty)
+        started.append(_virtual_printer(cell, paths, time_scale))
     common: dict[str, Value] = {
         "machine": cell.machine.profile,
         "cell_dir": str(cell_dir),
@@ -123,15 +124,15 @@ def processes(cell: CellDescription, cell_dir: Path, speed: float | None = None)
     return tuple(started)
 
 
-def _virtual_printer(cell: CellDescription, cell_dir: Path, port: str, meter_port: str, speed: float) -> Process:
+def _virtual_printer(cell: CellDescription, paths: CellPaths, speed: float) -> Process:
     assert cell.machine.virtual is not None
     arguments = (
         *("--machine", cell.machine.profile),
-        *("--link", port),
-        *("--meter-link", meter_port),
+        *("--link", str(paths.machine_tty)),
+        *("--meter-link", str(paths.meter_tty)),
         *("--speed", str(speed)),
         *("--seed", str(cell.machine.virtual.seed)),
-        *("--journal", str(cell_dir / "run" / "printer.jsonl")),
+        *("--journal", str(paths.printer_journal)),
         "--ros-clock",
     )
     return Process("virtual_printer", "machine_node", "virtual_printer", "machine_node.virtual.main", False, arguments)

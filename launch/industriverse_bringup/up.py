@@ -22,10 +22,9 @@ from industriverse_bringup.description import CellDescription, cell_names, load_
 from industriverse_bringup.domain import cell_domain
 from industriverse_bringup.supervisor import Supervisor
 from industriverse_core.errors import CoreError, ErrorCode, JobError
-from industriverse_core.files import replace_file
 from industriverse_core.machine import load_machine
 from industriverse_core.states import JobStage, Safety, state_name
-from industriverse_core.store import cell_directory
+from industriverse_core.store import CellPaths, RunningCell, cell_directory
 from industriverse_ros import convert
 from industriverse_ros.client import ENDED, CellClient
 
@@ -185,16 +184,6 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _refuse_a_second_one(cell_file: Path) -> None:
-    """One `./cell up` a cell: two would share one serial port and one job database."""
-    try:
-        pid = int(json.loads(cell_file.read_text())["pid"])
-        os.kill(pid, 0)
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    raise JobError(ErrorCode.BUSY, f"This cell is running already (process {pid}).", "End that one with Ctrl-C first.")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Entry point; the exit status: 0 completed, 1 aborted, 2 bad input, 3 refused, 130 interrupted."""
     started_s = time.monotonic()
@@ -210,32 +199,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, cell: CellDescription, console: Console, started_s: float) -> int:
     cell_dir = cell_directory(cell.id)
-    (cell_dir / "run").mkdir(parents=True, exist_ok=True)
-    cell_file = cell_dir / "cell.json"
-    _refuse_a_second_one(cell_file)
+    paths = CellPaths(cell_dir)
+    RunningCell.refuse_second(cell.id)
+    paths.run.mkdir(parents=True, exist_ok=True)
     machine_id = load_machine(cell.machine.profile).id
     items = processes(cell, cell_dir, options.speed)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     with cell_domain(cell_dir) as domain:
         os.environ["ROS_DOMAIN_ID"] = str(domain)
-        supervisor = Supervisor(
-            cell.id, cell_dir / "log", os.environ, lambda text: console.print(f"  {text}", markup=False)
-        )
+        running = RunningCell(cell.id, cell.id, domain, os.getpid(), machine_id)
+        supervisor = Supervisor(cell.id, paths.log, os.environ, lambda text: console.print(f"  {text}", markup=False))
         try:
             supervisor.start(items)
             with CellClient(cell.id, domain, machine_id) as client:
                 session = Session(cell, supervisor, client, console, started_s)
                 console.print(f"{cell.title}: starting {len(items)} processes", highlight=False)
                 session.wait_until_running()
-                about = {
-                    "cell": cell.id,
-                    "namespace": cell.id,
-                    "domain_id": domain,
-                    "pid": os.getpid(),
-                    "machine": machine_id,
-                }
-                replace_file(cell_file, json.dumps(about).encode())
+                running.write()
                 console.print(f"  running after {session.loop_running_s:.1f} s, ROS_DOMAIN_ID={domain}")
                 return _job_and_after(options, cell, session)
         except KeyboardInterrupt:
@@ -243,7 +224,7 @@ def _run(options: argparse.Namespace, cell: CellDescription, console: Console, s
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)  # the end is not interrupted
-            cell_file.unlink(missing_ok=True)
+            running.remove()
             supervisor.stop()
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from industriverse_core.artefacts import ProgramRef
 from industriverse_core.digest import Digest
-from industriverse_core.errors import ErrorCode, InputError
+from industriverse_core.errors import ErrorCode, InputError, JobError
+from industriverse_core.files import replace_file
 from industriverse_core.program import Program, read_program, write_program
 
 FRAGMENT = "#sha256="  # of the file itself: the digest covers what a program means, this covers every byte
+_CELL_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_]{0,63}")
 _ADDRESS = re.compile(r"file://(localhost)?(?P<path>/[^#?]{1,4096})#sha256=(?P<sha256>[0-9a-f]{64})")
 
 
@@ -53,6 +56,107 @@ class CellPaths:
     def starts(self) -> Path:
         """The machine's ledger of executions that were ever started."""
         return self.directory / "starts.sqlite"
+
+    @property
+    def running(self) -> Path:
+        """The note by which a running cell is found (RunningCell)."""
+        return self.directory / "cell.json"
+
+    @property
+    def log(self) -> Path:
+        """Folder of the processes' standard output and error."""
+        return self.directory / "log"
+
+    @property
+    def run(self) -> Path:
+        """Folder of what exists only while the cell runs."""
+        return self.directory / "run"
+
+    @property
+    def machine_tty(self) -> Path:
+        """Link to the virtual machine's serial port."""
+        return self.run / "machine.tty"
+
+    @property
+    def meter_tty(self) -> Path:
+        """Link to the virtual power meter's serial port."""
+        return self.run / "meter.tty"
+
+    @property
+    def printer_journal(self) -> Path:
+        """What the virtual printer received and did."""
+        return self.run / "printer.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCell:
+    """How to reach a running cell. Whoever starts a cell leaves this note in its folder until it ends.
+
+    Attributes:
+        name: the cell's id, also the name of its folder.
+        namespace: of its nodes.
+        domain_id: its ROS domain.
+        pid: process that started the cell and lives as long.
+        machine: id of its machine.
+    """
+
+    name: str
+    namespace: str
+    domain_id: int
+    pid: int
+    machine: str
+
+    @property
+    def is_alive(self) -> bool:
+        """True while the process that started the cell exists."""
+        if self.pid <= 0:  # to the kernel, a group of processes
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except PermissionError:
+            return True
+        except (OSError, OverflowError):
+            return False
+        return True
+
+    def write(self) -> None:
+        """Leave the note."""
+        replace_file(CellPaths(cell_directory(self.name)).running, json.dumps(asdict(self)).encode())
+
+    def remove(self) -> None:
+        """Take the note away."""
+        CellPaths(cell_directory(self.name)).running.unlink(missing_ok=True)
+
+    @staticmethod
+    def find(name: str) -> RunningCell:
+        """The cell of that name, if it runs. Raises InputError (USAGE) or JobError (CELL_NOT_RUNNING)."""
+        if not _CELL_NAME.fullmatch(name):
+            raise InputError(ErrorCode.USAGE, f"'{name}' is no name of a cell.", "Letters, digits and _ are allowed.")
+        path = CellPaths(cell_directory(name)).running
+        try:
+            note = json.loads(path.read_text())
+            domain_id, pid = int(note["domain_id"]), int(note["pid"])
+            cell = RunningCell(name, str(note["namespace"]), domain_id, pid, str(note["machine"]))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise _not_running(name, path, "no readable note") from error
+        if not cell.is_alive:
+            raise _not_running(name, path, f"process {cell.pid} has ended, which left the note")
+        return cell
+
+    @staticmethod
+    def refuse_second(name: str) -> None:
+        """Two of one cell would share one serial port and one database. Raises JobError (BUSY) when it runs."""
+        try:
+            pid = RunningCell.find(name).pid
+        except JobError:
+            return
+        message = f"The cell '{name}' is running already (process {pid})."
+        raise JobError(ErrorCode.BUSY, message, "End that one with Ctrl-C first.")
+
+
+def _not_running(name: str, path: Path, why: str) -> JobError:
+    message = f"the cell '{name}' does not run ({why} at {path})."
+    return JobError(ErrorCode.CELL_NOT_RUNNING, message, "Start it: ./cell up")
 
 
 @dataclass(frozen=True, slots=True)

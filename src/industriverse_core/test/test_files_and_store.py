@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from industriverse_core.artefacts import ProgramRef
-from industriverse_core.errors import ErrorCode, InputError
+from industriverse_core.errors import ErrorCode, InputError, JobError
 from industriverse_core.files import read_bytes, replace_file
 from industriverse_core.program import Metadata, Op, build_program, write_program
-from industriverse_core.store import CellPaths, ProgramStore, cell_directory, home_directory
+from industriverse_core.store import CellPaths, ProgramStore, RunningCell, cell_directory, home_directory
 
 
 def code_of(path, limit=1000) -> ErrorCode:
@@ -144,3 +144,38 @@ def test_places_of_a_cell(monkeypatch, tmp_path):
     }
     monkeypatch.delenv("INDUSTRIVERSE_HOME")
     assert home_directory() == Path.home() / ".industriverse"
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("INDUSTRIVERSE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_running_cell_is_found_by_its_note(home):
+    cell = RunningCell("demo", "demo", 7, os.getpid(), "prusa_mk3s")
+    RunningCell.refuse_second("demo")
+    cell.write()
+    assert RunningCell.find("demo") == cell
+    with pytest.raises(JobError, match=f"process {os.getpid()}") as busy:
+        RunningCell.refuse_second("demo")
+    assert busy.value.code is ErrorCode.BUSY
+    cell.remove()
+    cell.remove()
+    with pytest.raises(JobError, match="does not run"):
+        RunningCell.find("demo")
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**22 + 1, 2**70])
+def test_a_note_of_a_dead_process_is_no_running_cell(home, pid):
+    RunningCell("demo", "demo", 7, pid, "prusa_mk3s").write()
+    with pytest.raises(JobError) as caught:
+        RunningCell.find("demo")
+    assert caught.value.code is ErrorCode.CELL_NOT_RUNNING
+    RunningCell.refuse_second("demo")
+
+
+@pytest.mark.parametrize("name", ["", "../demo", "demo/..", "1", "a b"])
+def test_a_name_that_no_cell_has(home, name):
+    with pytest.raises(InputError, match="no name of a cell"):
+        RunningCell.find(name)

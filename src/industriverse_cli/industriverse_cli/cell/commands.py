@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from industriverse_cli.cell.connection import find_cell
 from industriverse_cli.options import Json
 from industriverse_cli.output import EXIT_CELL, EXIT_REFUSED, columns, console, print_json
 from industriverse_core.errors import ErrorCode, InputError, JobError
@@ -34,7 +33,9 @@ class Level(StrEnum):
 
 def _client(cell: str) -> CommandClient:
     """A client in the cell's ROS domain; ROS is imported only after the domain is known."""
-    running = find_cell(cell)
+    from industriverse_core.store import RunningCell
+
+    running = RunningCell.find(cell)
     try:
         from industriverse_cli.cell.node import CommandClient
     except ImportError as error:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from industriverse_cli.cell.connection import RunningCell
 from industriverse_core.errors import ErrorCode, PermitError
 from industriverse_core.states import JobStage, state_name
+from industriverse_core.store import RunningCell
 from industriverse_core.units import duration_text, energy_text
 from industriverse_msgs.msg import StopRequest
 from industriverse_msgs.srv import ClearStop, ListJobs
