@@ -15,8 +15,6 @@ from industriverse_core.program import Heater
 from industriverse_core.telemetry import TelemetrySample
 from industriverse_core.units import duration_text, energy_text
 
-STAGES = ("received", "compiled", "checked", "predicted", "priced", "approved", "permitted", "executing")
-
 
 def stage_line(state: str, detail: str) -> str:
     """One line of the log of stages."""

@@ -279,7 +279,7 @@ def _execute(job: Job, now_s: float, policy: Policy) -> tuple[Job, Commands]:
     return job, (j.Execute(job.job_id, job.program, job.execution_id),)
 
 
-def _note(job: Job, now_s: float, policy: Policy) -> tuple[Job, Commands]:
+def _no_command(job: Job, now_s: float, policy: Policy) -> tuple[Job, Commands]:
     return job, ()
 
 
@@ -294,10 +294,6 @@ def _close_ledger(job: Job, now_s: float, policy: Policy) -> tuple[Job, Commands
 
 def _next_copy(job: Job, now_s: float, policy: Policy) -> tuple[Job, Commands]:
     return replace(job, copy=job.copy + 1, copy_made=False, approved=False, rechecked=False, live=Live()), ()
-
-
-def _attach_ledger(job: Job, now_s: float, policy: Policy) -> tuple[Job, Commands]:
-    return job, ()
 
 
 def _start_again(job: Job, now_s: float, policy: Policy) -> tuple[Job, Commands]:
@@ -334,11 +330,11 @@ _ACTIONS: dict[Action, Callable[[Job, float, Policy], tuple[Job, Commands]]] = {
     Action.ARM: _arm,
     Action.EXPLAIN: _explain,
     Action.EXECUTE: _execute,
-    Action.NOTE: _note,
+    Action.NOTE: _no_command,
     Action.STOP_EXECUTION: _stop_execution,
     Action.CLOSE_LEDGER: _close_ledger,
     Action.NEXT_COPY: _next_copy,
-    Action.ATTACH_LEDGER: _attach_ledger,
+    Action.ATTACH_LEDGER: _no_command,
     Action.START_AGAIN: _start_again,
     Action.END: _end,
     Action.END_DISARMED: _end_disarmed,

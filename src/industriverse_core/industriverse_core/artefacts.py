@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 from industriverse_core.digest import NO_DIGEST, Digest, digest_of
@@ -178,14 +178,3 @@ class ProgramRef:
     material: str = ""
     instruction_count: int = 0
     source_line_count: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledIntent:
-    """What the compiler understood: a program, a material, a number of copies."""
-
-    program: ProgramRef
-    material: str
-    quantity: int
-    understood: str
-    notes: tuple[str, ...] = field(default=())

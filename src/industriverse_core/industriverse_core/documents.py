@@ -30,8 +30,6 @@ _UNITS: dict[str, dict[str, float]] = {
     "J/(kg K)": {"J/(kg K)": 1.0, "kJ/(kg K)": 1e3},
     "kg/m^3": {"kg/m^3": 1.0, "g/cm^3": 1e3},
     "rad/s": {"rad/s": 1.0, "rpm": 0.10471975511965977},
-    "Pa": {"Pa": 1.0, "MPa": 1e6},
-    "J/m^3": {"J/m^3": 1.0, "J/mm^3": 1e9},
     "degC": {"degC": 1.0},
     "1": {"1": 1.0, "%": 0.01},
 }
@@ -71,10 +69,8 @@ WattsPerKelvin = Annotated[float, _quantity("W/K")]
 JoulesPerKelvin = Annotated[float, _quantity("J/K")]
 JoulesPerKg = Annotated[float, _quantity("J/kg")]
 JoulesPerKgKelvin = Annotated[float, _quantity("J/(kg K)")]
-JoulesPerCubicMetre = Annotated[float, _quantity("J/m^3")]
 KgPerCubicMetre = Annotated[float, _quantity("kg/m^3")]
 RadPerSecond = Annotated[float, _quantity("rad/s")]
-Pascals = Annotated[float, _quantity("Pa")]
 Celsius = Annotated[float, _quantity("degC")]
 Ratio = Annotated[float, _quantity("1")]
 

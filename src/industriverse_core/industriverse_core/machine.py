@@ -112,7 +112,6 @@ class Spindle(Document):
     min_speed: RadPerSecond = Field(ge=0)
     max_speed: RadPerSecond = Field(gt=0)
     idle_power: Watts = Field(ge=0)
-    spin_up_time: Seconds = Field(default=2.0, ge=0)
 
 
 class Protocol(Document):

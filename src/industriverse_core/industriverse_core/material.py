@@ -12,7 +12,6 @@ from pydantic import Field
 from industriverse_core.documents import (
     Celsius,
     Document,
-    JoulesPerCubicMetre,
     JoulesPerKg,
     JoulesPerKgKelvin,
     KgPerCubicMetre,
@@ -41,7 +40,6 @@ class Material(Document):
     chemical_exergy: JoulesPerKg = Field(gt=0)
     carbon_kg_per_kg: float = Field(ge=0, description="[kg CO2e/kg]")
     price_per_kg: float = Field(ge=0, description="in the tariff's currency")
-    specific_cutting_energy: JoulesPerCubicMetre | None = Field(default=None, gt=0)
     sources: dict[str, str]
 
     def print_enthalpy_j_per_kg(self, nozzle_c: float, ambient_c: float) -> float:

@@ -130,8 +130,11 @@ def position_at(plan: MotionPlan, program: Program, t: float) -> MotionState:
         raise ValueError("needs a time and a program with instructions")
     index = min(int(np.searchsorted(plan.end_s, t, side="left")), len(program) - 1)
     since = min(max(0.0, t - (plan.end_s[index] - plan.duration_s[index])), plan.duration_s[index])
-    distance, speed = _progress(plan, index, float(since))
     length = float(plan.length_m[index])
+    distance, speed = trapezoid_at(
+        float(since), float(plan.duration_s[index]), length, float(plan.entry_m_s[index]),
+        float(plan.cruise_m_s[index]), float(plan.exit_m_s[index]), float(plan.acceleration_m_s2[index]),
+    )  # fmt: skip
     fraction = distance / length if length > 0.0 else float(t >= plan.end_s[index])
     return MotionState(index, fraction, path_point(program, index, fraction), speed)
 
@@ -161,20 +164,28 @@ def _follow_arc(
     point[a], point[b] = c1 + radius * math.cos(angle), c2 + radius * math.sin(angle)
 
 
-def _progress(plan: MotionPlan, index: int, since_s: float) -> tuple[float, float]:
-    """Distance covered [m] and speed [m/s], `since_s` after the instruction began."""
-    length = float(plan.length_m[index])
-    if length == 0.0 or plan.cruise_m_s[index] == 0.0:
+def trapezoid_at(
+    since_s: float,
+    duration_s: float,
+    length_m: float,
+    entry_m_s: float,
+    cruise_m_s: float,
+    exit_m_s: float,
+    acceleration_m_s2: float,
+) -> tuple[float, float]:
+    """Distance covered [m] and speed [m/s] of one move, `since_s` (0 to `duration_s`) after it began.
+
+    The numbers are one entry of a MotionPlan. A move without length or cruise speed stands still.
+    """
+    if length_m == 0.0 or cruise_m_s == 0.0:
         return 0.0, 0.0
-    v0, v, v1 = (float(speeds[index]) for speeds in (plan.entry_m_s, plan.cruise_m_s, plan.exit_m_s))
-    acceleration = float(plan.acceleration_m_s2[index])
-    rise, fall = (v - v0) / acceleration, (v - v1) / acceleration
-    left = float(plan.duration_s[index]) - since_s
+    rise, fall = (cruise_m_s - entry_m_s) / acceleration_m_s2, (cruise_m_s - exit_m_s) / acceleration_m_s2
+    left = duration_s - since_s
     if since_s < rise:
-        return v0 * since_s + 0.5 * acceleration * since_s**2, v0 + acceleration * since_s
+        return entry_m_s * since_s + 0.5 * acceleration_m_s2 * since_s**2, entry_m_s + acceleration_m_s2 * since_s
     if left < fall:
-        return length - (v1 * left + 0.5 * acceleration * left**2), v1 + acceleration * left
-    return 0.5 * (v0 + v) * rise + v * (since_s - rise), v
+        return length_m - (exit_m_s * left + 0.5 * acceleration_m_s2 * left**2), exit_m_s + acceleration_m_s2 * left
+    return 0.5 * (entry_m_s + cruise_m_s) * rise + cruise_m_s * (since_s - rise), cruise_m_s
 
 
 def _refusal(program: Program, index: int, seen: str, remedy: str) -> PredictionError:

@@ -6,15 +6,12 @@ Arrays are columns of the program (program.py); a vector of four is (x, y, z, fi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 
+from industriverse_core.compiled import compiled
 from industriverse_core.program import Limit, Op, Plane
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Array = np.ndarray
 
 TRAVERSE, FEED, ARC = int(Op.STRAIGHT_TRAVERSE), int(Op.STRAIGHT_FEED), int(Op.ARC_FEED)
@@ -30,11 +27,6 @@ MARLIN_CIRCLE_SEGMENTS = 72  # Marlin's MIN_CIRCLE_SEGMENTS
 GRBL_ARC_TOLERANCE_M = 2e-6  # GRBL's default for $12
 BEFORE_SIZE = 6  # direction (4), nominal and safe speed of the move before
 COASTING = 0.99  # Marlin: below this share of the safe speeds a junction is taken as stop and start
-
-
-def compiled(function: Function) -> Function:
-    """numba's njit, cached on disk and without the GIL, so that other threads go on."""
-    return cast(Function, numba.njit(cache=True, nogil=True)(function))
 
 
 @compiled

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 
 MM = 1e-3  # [m]
-INCH = 25.4e-3  # [m]
 MM_PER_MIN = 1e-3 / 60.0  # [m/s]
 MM3 = 1e-9  # [m^3]
-MINUTE = 60.0  # [s]
 KWH = 3.6e6  # [J]
 RPM = 2.0 * math.pi / 60.0  # [rad/s]
 ZERO_CELSIUS = 273.15  # [K]

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from industriverse_core import compiled
 from industriverse_core.errors import ErrorCode, InputError
-from industriverse_core.gcode import arcs, compiled, interpreter, load_program, read_gcode, tokens
+from industriverse_core.gcode import arcs, interpreter, load_program, read_gcode, tokens
 from industriverse_core.gcode.metadata import detect_dialect
 from industriverse_core.program import Op, build_program, write_program
 

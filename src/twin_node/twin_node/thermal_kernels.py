@@ -11,17 +11,16 @@ import math
 
 import numpy as np
 
-from industriverse_core.motion_kernels import Array, compiled
+from industriverse_core.compiled import compiled
 from twin_node.steps import WAIT_BED, WAIT_NONE
 
+Array = np.ndarray
 MAX_WAIT_S = 4.0 * 3600.0  # a heater that has not reached its target by then never will
 
 # one heater: indices of its parameters
 POWER, CAPACITY, LOSS, FAN_LOSS, WINDOW, SETTLE = range(6)
-HEATER_SIZE = 6
 # indices of the machine's other parameters
 AMBIENT, CP_SOLID, CP_MELT, SOFTENING, MOTION_SCALE, HOMING_SCALE, MASS_SCALE = range(7)
-MACHINE_SIZE = 7
 # rows of the result
 DURATION, HOTEND_C, BED_C, HOTEND_J, BED_J, HOTEND_LOST_J, BED_LOST_J, WORK_J, HOTEND_PEAK_W, BED_PEAK_W = range(10)
 RESULT_SIZE = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from industriverse_core.gcode.compiled import compiled
+from industriverse_core.compiled import compiled
 
 FOUND, NO_CENTRE, CENTRE_IS_START, RADIUS_MISMATCH, RADIUS_TOO_SMALL, ENDS_AT_START = range(6)
 

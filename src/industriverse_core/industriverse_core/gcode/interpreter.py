@@ -1,7 +1,8 @@
 """The compiled loop over motion lines: modal state in, rows of instructions out.
 
-It handles lines with G0-G3, axis words and F, nothing else; every other line is handed to Python (codes.py),
-which calls `move` for the motion in it. Lengths are millimetres here; the reader converts whole columns.
+It handles lines with G0-G3, axis words and F, nothing else; every other line is handed to Python
+(marlin.py, rs274.py), which calls `move` for the motion in it. Lengths are millimetres here; the reader
+converts whole columns.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from industriverse_core.compiled import compiled
 from industriverse_core.gcode import arcs
-from industriverse_core.gcode.compiled import compiled
 
 Array = np.ndarray[Any, Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from industriverse_core.gcode.compiled import compiled
+from industriverse_core.compiled import compiled
 
 Array = np.ndarray[Any, Any]
 
