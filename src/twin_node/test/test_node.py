@@ -153,6 +153,25 @@ def test_a_whole_job_is_followed_and_its_books_close(cell, machine):
     assert len(followed[-1].channels) == 4
 
 
+def test_the_books_wait_for_the_end_of_the_job(cell, machine, monkeypatch):
+    """The request comes before the telemetry that says that the job has ended: the last sample is in the books."""
+    monkeypatch.setattr("twin_node.node.LAST_SAMPLES_S", 20.0)  # a busy machine may be late
+    cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="prusa_mk3s", material="PLA")
+    samples = list(machine.run(2.5))
+    running = [sample for sample in samples if sample.job_id]
+    assert play(cell, running, lambda: cell.twin._twin.job_id == "J1" and cell.twin._twin.account("J1").samples > 20)
+    client = cell.peer.create_client(CloseLedger, names.CLOSE_LEDGER)
+    assert spin_until(cell.executor, client.service_is_ready)
+    answer = client.call_async(CloseLedger.Request(job_id="J1"))
+    assert spin_until(cell.executor, lambda: len(cell.twin._closings) == 1)
+    cell.publish(running[-1])
+    cell.publish(dataclasses.replace(samples[-1], job_id="", program_digest=NO_DIGEST, state=MachineState.IDLE))
+    assert spin_until(cell.executor, answer.done, 10.0)
+    ledger = convert.ledger_from_msg(answer.result().ledger)
+    assert ledger.time_s == pytest.approx(running[-1].stamp_s - running[0].stamp_s)
+    assert cell.twin._closings == []
+
+
 def test_a_job_without_its_program_is_followed_and_says_so(cell, machine):
     unknown = [dataclasses.replace(s, program_digest=bytes([7] * 32)) for s in machine.run(2.5)]
     assert play(cell, unknown, lambda: len(cell.residuals) > 10)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from industriverse_core.artefacts import ProgramRef
+from industriverse_core.artefacts import LedgerEntry, ProgramRef
 from industriverse_core.digest import Digest
 from industriverse_core.errors import CoreError, ErrorCode, PredictionError
 from industriverse_core.machine import load_machine
@@ -32,6 +32,17 @@ from twin_node.warmup import warm_up
 INSTRUCTIONS_KEPT = 400_000  # of past simulations, for the job that follows a prediction; about 0.4 kB each
 LAST_SAMPLES_S = 1.0  # how long a ledger waits for the telemetry that says that the job has ended
 BUILD_WAIT_S = 5.0  # and for the simulation of a job that was very short
+CLOSE_LIMIT_S = 2.0  # how long the executor's thread may take to close the books
+
+
+@dataclass(slots=True, eq=False)
+class _Closing:
+    """A request to close a job's books: the services' thread waits, the executor's thread does it."""
+
+    job_id: str
+    ended: threading.Event = field(default_factory=threading.Event)  # telemetry says so
+    built: threading.Event = field(default_factory=threading.Event)  # its simulation is there, or never will be
+    ledger: Future[LedgerEntry] = field(default_factory=Future)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,7 @@ class TwinNode(CellNode):
         self._lag_s = self._worst_lag_s = 0.0
         self._residual_count = 0
         self._problem = ""
+        self._closings: list[_Closing] = []
         self._builder: threading.Thread | None = None
         machine = self._profile.id
         self._residuals = self.create_publisher(Residual, names.residual(machine), qos.SENSOR)
@@ -109,6 +121,7 @@ class TwinNode(CellNode):
         channels, begun = self._twin.observe(sample)
         if begun is not None:
             self._begin_build(sample.job_id, begun)
+        self._tell_closings()
         # three quarters of a period: a telemetry period's jitter must not halve the rate
         if self.active and received_s - self._published_s >= 0.75 / self.params.residual_rate_hz:
             self._publish(sample, channels, received_s)
@@ -155,10 +168,12 @@ class TwinNode(CellNode):
     def _built(self, job_id: str, expectation: Expectation) -> None:
         self._problem = ""
         self._twin.expect(job_id, expectation)
+        self._tell_closings()
 
     def _not_built(self, job_id: str, reason: str) -> None:
         self._problem = f"job {job_id} is followed without its program: {reason}"
         self.get_logger().warning(self._problem)
+        self._tell_closings()
 
     # --- services ---
 
@@ -187,17 +202,39 @@ class TwinNode(CellNode):
 
     def _close_ledger(self, request: CloseLedger.Request, response: CloseLedger.Response) -> CloseLedger.Response:
         self._check_machine(request.machine_id, ErrorCode.NO_LEDGER)
-        account = self._twin.account(request.job_id)
-        self._wait(lambda: self._twin.job_id != request.job_id, LAST_SAMPLES_S)
-        self._wait(lambda: account.timeline is not None or bool(self._problem), BUILD_WAIT_S)
-        response.ledger = convert.ledger_to_msg(account.close(self._tariff), self.now_s())
+        closing = _Closing(request.job_id)
+        self.post(self._open_closing, closing)
+        closing.ended.wait(LAST_SAMPLES_S)
+        closing.built.wait(BUILD_WAIT_S)
+        self.post(self._close_account, closing)
+        try:
+            ledger = closing.ledger.result(CLOSE_LIMIT_S)
+        except TimeoutError:
+            raise PredictionError(
+                ErrorCode.NO_LEDGER, f"job {request.job_id}: its books were not closed in {CLOSE_LIMIT_S:g} s.",
+                "The twin is overloaded or ends; look at its log.",
+            ) from None  # fmt: skip
+        response.ledger = convert.ledger_to_msg(ledger, self.now_s())
         return response
 
-    def _wait(self, condition: Any, longest_s: float) -> None:
-        """Let the executor's thread bring something about; runs in the services' thread."""
-        end_s = self.steady_s() + longest_s
-        while not condition() and self.steady_s() < end_s:
-            time.sleep(0.01)
+    def _open_closing(self, closing: _Closing) -> None:
+        self._closings.append(closing)
+        self._tell_closings()
+
+    def _tell_closings(self) -> None:
+        """Let those who wait for a job's end, or for its simulation, go on."""
+        for closing in self._closings:
+            if closing.job_id != self._twin.job_id:
+                closing.ended.set()
+            if self._problem or self._twin.is_expected(closing.job_id):
+                closing.built.set()
+
+    def _close_account(self, closing: _Closing) -> None:
+        self._closings.remove(closing)
+        try:
+            closing.ledger.set_result(self._twin.account(closing.job_id).close(self._tariff))
+        except CoreError as error:
+            closing.ledger.set_exception(error)
 
     def _expect(self, program: Program, material_name: str) -> Expectation:
         """Simulate a program, or find it among the last ones."""

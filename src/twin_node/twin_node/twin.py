@@ -67,6 +67,11 @@ class Twin:
         if job_id == self.job_id:
             self._shadow.begin(expectation.timeline, expectation.material)
 
+    def is_expected(self, job_id: str) -> bool:
+        """False while a job that is followed waits for its expectation."""
+        account = self._accounts.get(job_id)
+        return account is None or account.timeline is not None
+
     def account(self, job_id: str) -> Account:
         """The book of a job. Raises PredictionError (NO_LEDGER) for a job that was not seen or is too old."""
         account = self._accounts.get(job_id)
