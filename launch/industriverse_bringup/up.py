@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import signal
@@ -21,6 +20,7 @@ from industriverse_bringup import display
 from industriverse_bringup.description import CellDescription, cell_names, load_cell, processes
 from industriverse_bringup.domain import cell_domain
 from industriverse_bringup.supervisor import Supervisor
+from industriverse_cli.output import exit_status, print_json
 from industriverse_core.errors import CoreError, ErrorCode, JobError
 from industriverse_core.machine import load_machine
 from industriverse_core.states import JobStage, Safety, state_name
@@ -194,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(options, cell, console, started_s)
     except CoreError as error:
         console.print(f"./cell up: [{ErrorCode(error.code).name}] {error}", markup=False, soft_wrap=True)
-        return 2 if error.code < ErrorCode.NO_PERMIT else 1
+        return exit_status(error)
 
 
 def _run(options: argparse.Namespace, cell: CellDescription, console: Console, started_s: float) -> int:
@@ -236,7 +236,7 @@ def _job_and_after(options: argparse.Namespace, cell: CellDescription, session: 
         session.show_ledger(job)
         status = EXIT_OF_STATE[job.state]
         if options.json:
-            print(json.dumps(_without_nan(result_object(job, session.loop_running_s))), flush=True)
+            print_json(result_object(job, session.loop_running_s))
     if options.once:
         return status
     session.console.print(
@@ -244,14 +244,6 @@ def _job_and_after(options: argparse.Namespace, cell: CellDescription, session: 
     )
     while True:
         session._step()  # noqa: SLF001
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

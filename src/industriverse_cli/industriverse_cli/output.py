@@ -36,7 +36,7 @@ def plain(value: Any) -> Any:
 
 def print_json(value: Any) -> None:
     """One JSON object on one line of standard output."""
-    print(json.dumps(plain(value), allow_nan=False, ensure_ascii=False))
+    print(json.dumps(plain(value), allow_nan=False, ensure_ascii=False), flush=True)
 
 
 def print_error_json(error: CoreError) -> None:
