@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from industriverse_cli.options import Case, File, Json, Machine, MaterialName, load_case
-from industriverse_cli.output import EXIT_REFUSED, columns, console, facts, print_json
+from industriverse_cli.output import EXIT_REFUSED, columns, complain, console, facts, print_json
 
 if TYPE_CHECKING:
     from industriverse_core.artefacts import Estimate, GateReport, Prediction, Quote
+    from industriverse_core.errors import GateError
 
 SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 VERDICT_STYLE = {"accept": "bold green", "warn": "bold yellow", "refuse": "bold red"}
@@ -35,16 +36,17 @@ def check(file: File, machine: Machine = "prusa_mk3s", material: MaterialName = 
 def predict(file: File, machine: Machine = "prusa_mk3s", material: MaterialName = "", json: Json = False) -> None:
     """Predict time, energy, material and peak power of one run, each with its 90 % interval.
 
-    Exit status 3 when the gates refuse the program.
+    A program that the gates refuse is predicted too, with the refusal on standard error and exit status 3.
 
     Example: industriverse predict part.gcode --json
     """
     case = load_case(file, machine, material)
-    prediction = _predict(case)
+    prediction, refusal = _predict(case)
     if json:
-        print_json(_prediction_json(prediction))
+        print_json({**_prediction_json(prediction), **_judged(refusal)})
     else:
         _print_prediction(case, prediction)
+    _end(refusal)
 
 
 def price(
@@ -56,7 +58,9 @@ def price(
     ] = "default",
     json: Json = False,
 ) -> None:
-    """Price one good part, and account for its exergy. Exit status 3 when the gates refuse the program.
+    """Price one good part, and account for its exergy.
+
+    A program that the gates refuse is priced too, with the refusal on standard error and exit status 3.
 
     Example: industriverse price part.gcode --material PETG
     """
@@ -64,12 +68,13 @@ def price(
 
     prices = load_tariff(tariff)
     case = load_case(file, machine, material)
-    prediction = _predict(case)
+    prediction, refusal = _predict(case)
     offer = quote(prediction, case.profile, case.material, prices)
     if json:
-        print_json(_quote_json(prediction, offer))
+        print_json({**_quote_json(prediction, offer), **_judged(refusal)})
     else:
         _print_quote(case, offer)
+    _end(refusal)
 
 
 def _gate(case: Case) -> GateReport:
@@ -78,18 +83,40 @@ def _gate(case: Case) -> GateReport:
     return run_gates(case.program, case.profile, case.material)
 
 
-def _predict(case: Case) -> Prediction:
-    """The oracle's answer for a program that the gates let pass. Raises GateError."""
-    from industriverse_core.errors import ErrorCode, GateError
-
-    report = _gate(case)
-    if _verdict(report) == "refuse":
-        first, more = report.findings[0], report.error_count - 1
-        also = f" ({more} more {'errors' if more > 1 else 'error'}.)" if more else ""
-        raise GateError(ErrorCode.GATE_REFUSED, f"{first.rule}: {first.message}{also}", first.remedy)
+def _predict(case: Case) -> tuple[Prediction, GateError | None]:
+    """The oracle's answer, and the gates' refusal if there is one. Raises the refusal where nothing can be predicted."""
+    from industriverse_core.errors import PredictionError
     from twin_node.oracle import predict as run_oracle
 
-    return run_oracle(case.program, case.profile, case.material)
+    refusal = _refusal(_gate(case))
+    try:
+        return run_oracle(case.program, case.profile, case.material), refusal
+    except PredictionError:
+        if refusal is not None:
+            raise refusal from None
+        raise
+
+
+def _refusal(report: GateReport) -> GateError | None:
+    """The first error of a refusing report as an exception, or None."""
+    from industriverse_core.errors import ErrorCode, GateError
+
+    if _verdict(report) != "refuse":
+        return None
+    first, more = report.findings[0], report.error_count - 1
+    also = f" ({more} more {'errors' if more > 1 else 'error'}.)" if more else ""
+    return GateError(ErrorCode.GATE_REFUSED, f"{first.rule}: {first.message}{also}", first.remedy)
+
+
+def _judged(refusal: GateError | None) -> dict[str, Any]:
+    """What a JSON answer says about the gates."""
+    return {"refusal": str(refusal) if refusal is not None else None}
+
+
+def _end(refusal: GateError | None) -> None:
+    if refusal is not None:
+        complain(refusal)
+        raise typer.Exit(EXIT_REFUSED)
 
 
 def _verdict(report: GateReport) -> str:

@@ -144,12 +144,13 @@ def test_a_mill_works_aluminium_unless_told(run, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["predict", "price"])
-def test_what_the_gates_refuse_is_not_predicted(run, bad, command):
-    pytest.importorskip("twin_node.price")
+def test_what_the_gates_refuse_is_predicted_and_marked(run, bad, good, command):
     status, out, err = run(command, bad, "--json")
-    error = strict(out)["error"]
+    answer = strict(out)
     assert status == 3
-    assert error["name"] == "GATE_REFUSED"
+    assert answer["refusal"].startswith("envelope.axis: Line 11:")
+    assert answer["energy_j" if command == "predict" else "total"] > 0
+    assert strict(run(command, good, "--json")[1])["refusal"] is None
     assert err.startswith("industriverse: [GATE_REFUSED] envelope.axis: Line 11:")
     assert err.count("\n") == 1
 
