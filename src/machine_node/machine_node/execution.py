@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 
 from industriverse_core.digest import NO_DIGEST, Digest
 from industriverse_core.errors import ErrorCode
+from industriverse_core.machine import MachineProfile
 from industriverse_core.motion import MotionPlan
-from industriverse_core.program import Program
+from industriverse_core.program import Heater, Program
 from industriverse_core.states import Outcome
 from industriverse_core.telemetry import UNMEASURED, HeaterReading, MachineState, Vector
+from machine_node.marlin.driver import MarlinDriver
+from machine_node.marlin.streamer import Streamer
 from machine_node.meter import MeterReading
+
+REPORT_STALE_S = 5.0  # older temperature reports are not shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +31,25 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """What to stream, and whom to tell. `on_end` is called once, in the worker's thread."""
+    """What to stream, and whom to tell. `on_end` is called once, in the worker's thread.
+
+    Made by machine_node.preparation.prepare.
+    """
 
     program: Program
     digest: Digest
     plan: MotionPlan
+    streamer: Streamer
     job_id: str
     on_end: Callable[[Result], None]
+
+    @property
+    def progress(self) -> float:
+        """Share of the planned time that is executed, 0..1."""
+        executed, whole_s = self.streamer.executed, self.plan.total_s
+        if executed == 0:
+            return 0.0
+        return float(self.plan.end_s[executed - 1]) / whole_s if whole_s > 0.0 else executed / self.streamer.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +78,14 @@ class Snapshot:
     queued_s: float = 0.0
     resends: int = 0
     refused_permits: dict[str, int] = field(default_factory=dict)
+
+
+def heater_readings(driver: MarlinDriver, profile: MachineProfile, now: float) -> tuple[HeaterReading, ...]:
+    """The controller's last temperature report; () when it is older than REPORT_STALE_S."""
+    if now - driver.temperatures_s > REPORT_STALE_S:
+        return ()
+    t = driver.temperatures
+    readings = [HeaterReading(Heater.HOTEND, t.hotend_c, t.hotend_target_c, t.hotend_duty)]
+    if profile.bed is not None:
+        readings.append(HeaterReading(Heater.BED, t.bed_c, t.bed_target_c, t.bed_duty))
+    return tuple(readings)

@@ -6,7 +6,6 @@ permit is seen before the next line is written. Steady time everywhere.
 
 from __future__ import annotations
 
-import os
 import select
 import threading
 import time
@@ -18,23 +17,21 @@ from industriverse_core.digest import NO_DIGEST
 from industriverse_core.errors import CoreError, ErrorCode, MachineError, PermitError
 from industriverse_core.machine import MachineProfile
 from industriverse_core.permit import Permit, StopLevel
-from industriverse_core.program import Heater, Op
-from industriverse_core.telemetry import UNMEASURED, HeaterReading, MachineState, Vector
-from machine_node.execution import Execution, Outcome, Result, Snapshot
+from industriverse_core.program import Op
+from industriverse_core.telemetry import UNMEASURED, MachineState, Vector
+from machine_node.execution import Execution, Outcome, Result, Snapshot, heater_readings
 from machine_node.marlin import protocol as p
 from machine_node.marlin.driver import MarlinDriver
-from machine_node.marlin.pieces import Kind, check_sendable
+from machine_node.marlin.pieces import Kind
 from machine_node.marlin.streamer import Streamer
 from machine_node.meter import MeterPort
 from machine_node.permit_guard import Cause, GuardState, PermitGuard
-from machine_node.transport import SerialTransport
+from machine_node.stopping import HEATERS_OFF, MOTORS_OFF, Kill, LatchedLevel, Progress, Stop
+from machine_node.transport import SerialTransport, Waker
 
 RETRY_S = 2.0
-HEATERS_OFF = ("M104 S0", "M140 S0", "M107")
 LONGEST_SLEEP_S = 0.02
 EXECUTING_SLEEP_S = 0.005
-STOP_LIMIT_S = 5.0  # from a stop to the controller's acknowledgement of it
-REPORT_STALE_S = 5.0  # older temperature reports are not shown
 POSITION_POLL_S = 1.0  # physics time, where the controller has no automatic reports
 
 
@@ -74,9 +71,7 @@ class Machine:
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._main, name="serial", daemon=True)
         self._stopping = False
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._waker = Waker()
         self.failure: BaseException | None = None  # a bug in the worker's thread
         self._transport: SerialTransport | None = None
         self._driver: MarlinDriver | None = None
@@ -87,8 +82,9 @@ class Machine:
         self._execution: Execution | None = None
         self._streamer: Streamer | None = None
         self._step = _Step.STREAMING
-        self._stop_until = 0.0
-        self._killed = False
+        self._stop: Stop | None = None
+        self._kill: Kill | None = None
+        self._latched_level = LatchedLevel()
         self._cancel = ""
         self._fan = 0.0
         self._position_m: Vector = UNMEASURED
@@ -103,7 +99,7 @@ class Machine:
     def close(self) -> None:
         """End the worker; a running execution is stopped first (heaters off, as far as the port still takes it)."""
         self._stopping = True
-        self._wake()
+        self._waker.wake()
         if self._thread.ident is not None:
             self._thread.join(5.0)
 
@@ -119,17 +115,15 @@ class Machine:
             self._check_free(time.monotonic())
 
     def begin(self, execution: Execution) -> None:
-        """Accept an execution; it moves when permits come. Raises what `check_free` raises, and MachineError
-        (PROTOCOL) for a program that this controller is never sent."""
-        check_sendable(execution.program)
+        """Accept an execution; it moves when permits come. Raises what `check_free` raises."""
         with self._lock:
             now = time.monotonic()
             driver = self._check_free(now)
-            streamer = Streamer(execution.program, execution.plan, self._profile, self._scale, driver.planner_free_idle)
             self._guard.accept(execution.digest, now)
-            self._execution, self._streamer = execution, streamer
-            self._step, self._cancel, self._killed = _Step.STREAMING, "", False
-        self._wake()
+            self._execution, self._streamer = execution, execution.streamer
+            self._streamer.planner_free_idle = driver.planner_free_idle
+            self._step, self._cancel, self._stop = _Step.STREAMING, "", None
+        self._waker.wake()
 
     def _check_free(self, now: float) -> MarlinDriver:
         self._guard.tick(now)
@@ -153,7 +147,7 @@ class Machine:
         """A permit as received."""
         with self._lock:
             self._guard.on_permit(permit, time.monotonic())
-        self._wake()
+        self._waker.wake()
 
     def on_malformed_permit(self) -> None:
         """A permit message that is not even a permit."""
@@ -164,13 +158,13 @@ class Machine:
         """A stop request."""
         with self._lock:
             self._guard.on_stop(machine_id, level, source, reason, time.monotonic())
-        self._wake()
+        self._waker.wake()
 
     def cancel(self, reason: str) -> None:
         """End the running execution as soon as possible: the stream stops, heaters off."""
         with self._lock:
             self._cancel = reason or "cancelled"
-        self._wake()
+        self._waker.wake()
 
     def snapshot(self) -> Snapshot:
         """The state now; renews the challenge, so publish it."""
@@ -194,10 +188,10 @@ class Machine:
                 acknowledged=streamer.acknowledged if streamer is not None else 0,
                 executed=streamer.executed if streamer is not None else 0,
                 total=streamer.total if streamer is not None else 0,
-                progress=self._progress(),
+                progress=0.0 if execution is None else execution.progress,
                 position_m=self._position_m,
                 reported_position_m=(position.x_m, position.y_m, position.z_m) if position is not None else UNMEASURED,
-                heaters=self._heaters(now),
+                heaters=() if driver is None else heater_readings(driver, self._profile, now),
                 fan=self._fan,
                 meter=self._meter.reading(now),
                 permit_sequence=guard.sequence,
@@ -225,29 +219,6 @@ class Machine:
             return self._fault.code, str(self._fault)
         return ErrorCode.OK, ""
 
-    def _progress(self) -> float:
-        execution, streamer = self._execution, self._streamer
-        if execution is None or streamer is None or streamer.executed == 0:
-            return 0.0
-        whole = execution.plan.total_s
-        if whole <= 0.0:
-            return streamer.executed / streamer.total
-        return float(execution.plan.end_s[streamer.executed - 1]) / whole
-
-    def _heaters(self, now: float) -> tuple[HeaterReading, ...]:
-        driver = self._driver
-        if driver is None or now - driver.temperatures_s > REPORT_STALE_S:
-            return ()
-        t = driver.temperatures
-        readings = [HeaterReading(Heater.HOTEND, t.hotend_c, t.hotend_target_c, t.hotend_duty)]
-        if self._profile.bed is not None:
-            readings.append(HeaterReading(Heater.BED, t.bed_c, t.bed_target_c, t.bed_duty))
-        return tuple(readings)
-
-    def _wake(self) -> None:
-        with suppress(OSError):
-            os.write(self._wake_write, b"w")
-
     # --- the worker ---
 
     def _main(self) -> None:
@@ -273,7 +244,7 @@ class Machine:
             return
         try:
             with self._lock:
-                self._serve(now)
+                self._serve(time.monotonic())
             self._stream()
         except CoreError as error:
             self._fail(error)
@@ -283,18 +254,31 @@ class Machine:
         streamer = self._streamer
         if streamer is not None:
             timeout = min(EXECUTING_SLEEP_S, max(0.0005, streamer.room_in_s(time.monotonic())))
-        readers: list[object] = [self._wake_read, *self._meter.readers()]
+        readers: list[object] = [self._waker, *self._meter.readers()]
         readers += [self._transport] if self._transport is not None else []
-        writers = [self._transport] if self._transport is not None and self._transport.wants_write else []
+        writers = [self._transport] if self._may_flush() else []
         readable, writable, _ = select.select(readers, writers, [], timeout)
-        if self._wake_read in readable:
-            with suppress(BlockingIOError):
-                os.read(self._wake_read, 4096)
-        if writable and self._transport is not None:
-            try:
-                self._transport.flush()
-            except MachineError as error:
-                self._fail(error)
+        if self._waker in readable:
+            self._waker.clear()
+        if writable:
+            self._flush()
+
+    def _may_flush(self) -> bool:
+        """Bytes wait for the port; they may be those of a move, so the guard is asked."""
+        with self._lock:
+            return self._transport is not None and self._transport.wants_write and self._may_repeat()
+
+    def _flush(self) -> None:
+        try:
+            with self._lock:
+                if self._transport is not None and self._may_repeat():
+                    self._transport.flush()
+        except MachineError as error:
+            self._fail(error)
+
+    def _may_repeat(self) -> bool:
+        """True when what was sent before may be sent now. Asked under the lock, each time with the time of then."""
+        return self._execution is None or self._step is _Step.STOPPING or self._guard.motion_allowed(time.monotonic())
 
     def _connect(self, now: float) -> None:
         self._retry_at = now + RETRY_S
@@ -304,7 +288,7 @@ class Machine:
             self._note(error)
             return
         buffer = round(self._profile.protocol.receive_buffer * self._scale)
-        self._driver = MarlinDriver(self._transport, buffer, now)
+        self._driver = MarlinDriver(self._transport, buffer, now, virtual_only=self._scale > 1.0)
 
     def _note(self, error: CoreError) -> None:
         """Remember a problem of the connection; log it once."""
@@ -314,42 +298,83 @@ class Machine:
             self._log(str(error))
 
     def _fail(self, error: CoreError) -> None:
-        """The connection or the controller has failed: end the execution, close, try again later."""
+        """The connection or the controller has failed: end the execution, halt the controller, try again later."""
         with self._lock:
             self._note(error)
-            self._driver = None
-            if self._transport is not None:
-                self._transport.close()
-                self._transport = None
-            self._retry_at = time.monotonic() + RETRY_S
+            driver, transport, kill = self._driver, self._transport, self._kill
+            self._driver = self._transport = self._kill = None
+            halted = kill is not None and error.code is ErrorCode.CONTROLLER_ERROR
+            if halted:
+                self._latched_level.reached(StopLevel.STOP0, self._guard.latch_id)
+            begun = self._streamer is not None and self._streamer.begun
             if self._execution is not None:
-                cause = self._guard.cause
-                if self._step is _Step.STOPPING and cause is not None:
-                    self._end(Outcome.STOPPED, cause.code, cause.message)
-                else:
-                    self._end(Outcome.FAULT, error.code, str(error))
+                self._end_failed(error, begun and not halted)
+            self._retry_at = time.monotonic() + RETRY_S
+        if transport is None:
+            return
+        if driver is not None and begun and not halted:
+            with suppress(MachineError):  # the port may be gone
+                driver.kill()  # heaters off, whatever state the controller is in
+                transport.drain()
+        transport.close()
+
+    def _end_failed(self, error: CoreError, unknown_state: bool) -> None:
+        """End the execution; where nobody knows what the controller does, only the operator lets the next one begin."""
+        cause = self._guard.cause
+        stopping = self._step is _Step.STOPPING and cause is not None
+        if unknown_state:
+            self._guard.latch(Cause(error.code, str(error)), time.monotonic())
+        if stopping and cause is not None:
+            self._end(Outcome.STOPPED, cause.code, cause.message)
+        else:
+            self._end(Outcome.FAULT, error.code, str(error))
 
     def _serve(self, now: float) -> None:
         """What has arrived, the passing of time, and what follows from both. Under the lock."""
         driver, streamer = self._driver, self._streamer
         assert driver is not None
         was_ready = driver.ready
-        may_repeat = self._execution is None or self._step is _Step.STOPPING or self._guard.motion_allowed(now)
-        for event in driver.poll(now, may_repeat):
-            if isinstance(event, p.Acknowledged):
-                if streamer is not None:
-                    streamer.on_acknowledged(event.line, event.planner_free, now)
-            elif isinstance(event, p.ResendRequest) and streamer is not None:
-                streamer.on_resend(now)
+        for event in driver.poll(now, self._may_repeat):
+            if streamer is not None:
+                self._follow(event, streamer, now)
         if driver.ready and not was_ready:
             self._fault, self._logged = None, ""
             self._fan = 0.0
             self._log(f"connected to {self._port}")
         self._guard.tick(now)
+        self._obey_latch(driver, now)
         if self._execution is not None:
             self._judge(driver, now)
         elif driver.ready:
             self._ask_position(driver, now)
+
+    def _follow(self, event: p.Event, streamer: Streamer, now: float) -> None:
+        """What the controller says of the lines that it was sent."""
+        if isinstance(event, p.Acknowledged):
+            streamer.on_acknowledged(event.line, event.planner_free, now)
+        elif isinstance(event, p.ResendRequest):
+            if self._step is _Step.STOPPING:
+                streamer.withdraw(event.line)
+            else:
+                streamer.on_resend(now)
+
+    def _obey_latch(self, driver: MarlinDriver, now: float) -> None:
+        """A latch asks for its level in every state, also of a machine that executes nothing."""
+        guard, level = self._guard, self._latched_level
+        if self._kill is not None:
+            self._kill.step(now)
+        elif level.wants(StopLevel.STOP0, guard.latch_id, guard.stop_level):
+            self._halt(driver, now)
+        elif (
+            self._execution is None and driver.ready and level.wants(StopLevel.STOP1, guard.latch_id, guard.stop_level)
+        ):
+            level.reached(StopLevel.STOP1, guard.latch_id)
+            driver.run(MOTORS_OFF)
+
+    def _halt(self, driver: MarlinDriver, now: float) -> None:
+        """M112: the controller switches everything off and has to be reset."""
+        self._kill = Kill(driver, now)
+        self._fan = 0.0
 
     def _ask_position(self, driver: MarlinDriver, now: float) -> None:
         """M114 where the controller does not report by itself, and only while nothing else is sent."""
@@ -374,49 +399,42 @@ class Machine:
             # homing and levelling are moves of the controller's own: they cannot be held, only broken off
             guard.latch(Cause(ErrorCode.PERMIT_LAPSED, "the motion permit lapsed while homing or levelling."), now)
         if not guard.has_execution:
-            self._stop(driver, now)
+            self._begin_stop(driver, now)
         elif self._step is _Step.FINISHING and driver.settled:
             streamer.executed = streamer.total
             guard.end(now)
             self._end(Outcome.COMPLETED, ErrorCode.OK, "")
 
-    def _stop(self, driver: MarlinDriver, now: float) -> None:
+    def _begin_stop(self, driver: MarlinDriver, now: float) -> None:
         """Break off what the controller does by itself, and switch the heaters off."""
         guard, streamer = self._guard, self._streamer
         assert streamer is not None
         assert guard.cause is not None
-        if streamer.sent == 0 and driver.settled and guard.cause.code is ErrorCode.NO_PERMIT:
+        if not streamer.begun and driver.settled and guard.cause.code is ErrorCode.NO_PERMIT:
             self._end(Outcome.REFUSED, guard.cause.code, guard.cause.message)
             return
-        self._step, self._stop_until = _Step.STOPPING, now + STOP_LIMIT_S
-        barrier = streamer.barrier
-        if guard.stop_level is StopLevel.STOP0 or (barrier is not None and not driver.has_emergency_parser):
-            self._kill(driver)
+        self._step = _Step.STOPPING
+        if self._kill is not None:
             return
-        urgent = "" if barrier is None else "M410" if barrier is Kind.CYCLE else "M108"
-        power_off = ("M84",) if guard.stop_level is StopLevel.STOP1 else ()
-        driver.run(*HEATERS_OFF, "M400", *power_off, now=now, urgent=urgent)
+        if not Stop.is_possible(driver, streamer):
+            self._halt(driver, now)
+            return
+        motors_off = guard.stop_level is StopLevel.STOP1
+        self._stop = Stop(driver, streamer, motors_off, now)
         self._fan = 0.0
-
-    def _kill(self, driver: MarlinDriver) -> None:
-        """M112: the controller switches everything off and has to be reset."""
-        self._killed = True
-        driver.kill()
+        if motors_off:
+            self._latched_level.reached(StopLevel.STOP1, guard.latch_id)
 
     def _await_stop(self, driver: MarlinDriver, now: float) -> None:
-        guard = self._guard
-        assert guard.cause is not None
-        if guard.stop_level is StopLevel.STOP0 and not self._killed:
-            self._kill(driver)
-        if self._killed:
-            if now >= self._stop_until:
-                raise MachineError(ErrorCode.NO_REPLY, "the controller did not confirm M112.", "Switch it off.")
-            return  # its 'Printer halted' arrives as a fault
-        if driver.settled:
-            self._end(Outcome.STOPPED, guard.cause.code, guard.cause.message)
-        elif now >= self._stop_until:
-            self._kill(driver)
-            self._stop_until = now + 1.0
+        cause = self._guard.cause
+        assert cause is not None
+        if self._kill is not None or self._stop is None:
+            return  # the controller's 'Printer halted' arrives as a fault
+        progress = self._stop.step(now)
+        if progress is Progress.DONE:
+            self._end(Outcome.STOPPED, cause.code, cause.message)
+        elif progress is Progress.HOPELESS:
+            self._halt(driver, now)
 
     def _end(self, outcome: Outcome, code: ErrorCode, message: str) -> None:
         """Tell the owner; the guard keeps its latch if it has one."""
@@ -424,7 +442,9 @@ class Machine:
         assert execution is not None
         assert streamer is not None
         self._guard.end(time.monotonic())
-        self._execution = self._streamer = None
+        if self._driver is not None:
+            self._driver.seal()
+        self._execution = self._streamer = self._stop = None
         self._log(f"job {execution.job_id or '-'}: {outcome.name} {message}".strip())
         execution.on_end(Result(outcome, code, message, streamer.executed))
 
@@ -443,7 +463,7 @@ class Machine:
             return False
         if streamer.all_sent:
             # everything was sent: wait for the last move; no job owns the heaters any more
-            driver.run("M400", *HEATERS_OFF, now=now)
+            driver.run("M400", *HEATERS_OFF)
             self._step = _Step.FINISHING
             return False
         piece = streamer.peek(now)
@@ -451,7 +471,7 @@ class Machine:
             return False
         line = driver.send(piece.text, now) if piece.text else 0
         streamer.take(line, now, self._guard.speed_scale)
-        if piece.kind is Kind.INSTANT and execution.program.op[piece.instruction] == Op.SET_FAN:
+        if piece.kind is Kind.INSTANT and piece.last and execution.program.op[piece.instruction] == Op.SET_FAN:
             self._fan = float(execution.program.value[piece.instruction])
         return True
 
@@ -460,15 +480,30 @@ class Machine:
         driver = self._driver
         if driver is None or not driver.ready:
             return
-        with suppress(CoreError), self._lock:
-            now = time.monotonic()
-            if self._execution is not None:
-                self._guard.end(now)
-                self._guard.cause = Cause(ErrorCode.CANCELLED, "the machine node was ended.")
-                self._stop(driver, now)
-                self._execution = self._streamer = None
         with suppress(CoreError):
+            with self._lock:
+                self._guard.end(time.monotonic())
+                if self._execution is not None and self._step is not _Step.STOPPING:
+                    self._guard.cause = Cause(ErrorCode.CANCELLED, "the machine node was ended.")
+                    self._begin_stop(driver, time.monotonic())
             deadline = time.monotonic() + 1.0
-            while not driver.settled and time.monotonic() < deadline:
+            while self._goodbye_goes_on(driver, time.monotonic()):
+                if time.monotonic() >= deadline:
+                    driver.kill()
+                    break
                 select.select([self._transport], [], [], 0.02)
-                driver.poll(time.monotonic())
+            if self._transport is not None:
+                self._transport.drain()
+
+    def _goodbye_goes_on(self, driver: MarlinDriver, now: float) -> bool:
+        """False when the controller has acknowledged everything, or has got M112."""
+        with self._lock:
+            for event in driver.poll(now, self._may_repeat):
+                if self._streamer is not None:
+                    self._follow(event, self._streamer, now)
+            if self._kill is not None:
+                return False
+            if self._stop is not None and self._stop.step(now) is Progress.HOPELESS:
+                self._halt(driver, now)
+                return False
+            return not driver.settled

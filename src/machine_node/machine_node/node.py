@@ -29,6 +29,7 @@ from industriverse_ros.params import param
 from machine_node.execution import Execution, Outcome, Result, Snapshot
 from machine_node.machine import Machine
 from machine_node.permit_guard import PermitGuard
+from machine_node.preparation import prepare
 from machine_node.starts import StartLedger
 
 TELEMETRY_PERIOD_S = 0.05
@@ -197,7 +198,9 @@ class MachineNode(CellNode):
         try:
             ref: ProgramRef = convert.ref_from_msg(request.program)
             program = ProgramStore.load(ref)
-            plan = plan_motion(program, self.profile)
+            on_end = partial(self.post, self._finish, goal)
+            scale = self.params.time_scale
+            execution = prepare(program, ref.digest, self.profile, scale, request.job_id, on_end)
             self._ledger.claim(request.execution_id, request.job_id, ref.digest, goal.started_s)
         except CoreError as error:
             self.post(self._finish, goal, _refusal(error))
@@ -205,8 +208,7 @@ class MachineNode(CellNode):
         except Exception as error:  # noqa: BLE001 - a bug in a worker thread must end the process
             self.failure = error
             return
-        on_end = partial(self.post, self._finish, goal)
-        self.post(self._begin, goal, Execution(program, ref.digest, plan, request.job_id, on_end))
+        self.post(self._begin, goal, execution)
 
     def _begin(self, goal: _Goal, execution: Execution) -> None:
         assert self._machine is not None

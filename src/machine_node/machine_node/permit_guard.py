@@ -41,7 +41,7 @@ class Event(IntEnum):
     EXPIRE = auto()  # the held permit's time is over
     GRACE_OVER = auto()  # so is the grace time
     WAIT_OVER = auto()  # no permit came for an accepted execution
-    LATCH = auto()  # a stop request, a newer shield, a cycle that cannot be held
+    LATCH = auto()  # a stop request, a newer shield, a cycle that cannot be held, a fault of the machine
     END = auto()  # the execution is over
     CLEAR = auto()  # an authentic, fresh permit that clears this latch
 
@@ -192,9 +192,9 @@ class PermitGuard:
             self._latch(Event.LATCH, cause, level)
 
     def latch(self, cause: Cause, now: float) -> None:
-        """The machine itself cannot hold (homing was interrupted): latch the execution."""
+        """The machine itself must not go on (homing was interrupted, the controller failed). A latch stays as it is."""
         self.tick(now)
-        if self.has_execution:
+        if self.state is not GuardState.LATCHED:
             self._latch(Event.LATCH, cause)
 
     # --- permits ---

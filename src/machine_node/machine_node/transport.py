@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import struct
 import termios
+import time
 from contextlib import suppress
 
 import serial
@@ -13,6 +16,7 @@ from industriverse_core.errors import ErrorCode, MachineError
 
 READ_BYTES = 4096
 MAX_PENDING_BYTES = 65536
+DRAIN_LIMIT_S = 0.05
 
 
 class SerialTransport:
@@ -74,10 +78,49 @@ class SerialTransport:
             raise _unavailable(self._port, error) from error
         del self._pending[:written]
 
+    def drop_pending(self) -> None:
+        """Forget what was written and has not left: neither this process nor the kernel sends it any more."""
+        self._pending.clear()
+        with suppress(termios.error):
+            termios.tcflush(self._descriptor, termios.TCOFLUSH)
+
+    def drain(self) -> None:
+        """Give what was written a moment (DRAIN_LIMIT_S) to leave: closing may drop it."""
+        limit_s = time.monotonic() + DRAIN_LIMIT_S
+        with suppress(OSError):
+            while time.monotonic() < limit_s:
+                left = fcntl.ioctl(self._descriptor, termios.TIOCOUTQ, struct.pack("i", 0))
+                if struct.unpack("i", left)[0] == 0:
+                    return
+                time.sleep(0.001)
+
     def close(self) -> None:
         """Release the port."""
         with suppress(OSError):
             self._serial.close()
+
+
+class Waker:
+    """Ends a select from another thread."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+
+    def fileno(self) -> int:
+        """For select."""
+        return self._read
+
+    def wake(self) -> None:
+        """Let the select return."""
+        with suppress(OSError):
+            os.write(self._write, b"w")
+
+    def clear(self) -> None:
+        """Take the wakes that came."""
+        with suppress(BlockingIOError):
+            os.read(self._read, 4096)
 
 
 def _tell_silence_from_end(descriptor: int) -> None:

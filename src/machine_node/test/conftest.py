@@ -3,22 +3,20 @@
 import json
 import subprocess
 import sys
-import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from industriverse_core.gcode import read_gcode
 from industriverse_core.machine import load_machine
-from industriverse_core.motion import plan_motion
-from industriverse_core.permit import Permit, sign
-from machine_node.execution import Execution
 from machine_node.machine import Machine
 from machine_node.permit_guard import PermitGuard
+from machine_node.preparation import prepare
 
-KEY = b"k" * 32
+sys.path.insert(0, str(Path(__file__).parent))
+from boards import KEY, Shield
 
 
 @dataclass
@@ -67,40 +65,13 @@ def program_of(text):
     return read_gcode(text.encode(), "test.gcode", "marlin")
 
 
-class Shield:
-    """Sends permits to a machine at 20 Hz from a thread, until told to stop."""
-
-    def __init__(self, machine, digest, **changes):
-        self.machine, self.digest, self.changes = machine, digest, changes
-        self.last_s = 0.0
-        self.sending = True
-        self._sequence = 0
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def permit(self):
-        self._sequence += 1
-        challenge = self.machine.snapshot().challenge
-        return replace(Permit("prusa_mk3s", 1, self._sequence, challenge, self.digest), **self.changes)
-
-    def _run(self):
-        while not self._end.wait(0.05):
-            if self.sending:
-                self.machine.on_permit(sign(self.permit(), KEY))
-                self.last_s = time.monotonic()
-
-    def close(self):
-        self._end.set()
-        self._thread.join()
-
-
 class Bench:
     """A machine at a virtual printer, without ROS."""
 
     def __init__(self, printer, speed):
         self.profile = load_machine("prusa_mk3s")
         self.printer = printer
+        self.speed = speed
         self.guard = PermitGuard(self.profile.id, KEY)
         self.log = []
         self.machine = Machine(
@@ -122,8 +93,7 @@ class Bench:
         self.wait(lambda: any("M154" in line for line in self.printer.lines()))  # the journal lags by 50 ms
 
     def begin(self, program):
-        plan = plan_motion(program, self.profile)
-        self.machine.begin(Execution(program, program.digest, plan, "job", self.results.append))
+        self.machine.begin(prepare(program, program.digest, self.profile, self.speed, "job", self.results.append))
 
     def shield(self, digest, **changes):
         self.shields.append(Shield(self.machine, digest, **changes))

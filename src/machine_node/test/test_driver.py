@@ -1,57 +1,21 @@
 """The driver against scripted controllers: golden transcripts, and how each failure shows."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from industriverse_core.errors import ErrorCode, MachineError
-from machine_node.marlin.driver import CONNECT, HANDSHAKE_LIMIT_S, NO_REPLY_S, QUIET_S, MarlinDriver
+from machine_node.marlin.driver import CONNECT, HANDSHAKE_LIMIT_S, NO_REPLY_S, QUIET_S
 
-
-class Script:
-    """A transport whose other side is written by the test."""
-
-    def __init__(self):
-        self.incoming, self.written = b"", b""
-
-    def read(self):
-        data, self.incoming = self.incoming, b""
-        return data
-
-    def write(self, data):
-        self.written += data
-
-    def taken(self):
-        """The commands written since the last call, without numbers and checksums."""
-        lines, self.written = self.written.decode().splitlines(), b""
-        return [line.split("*")[0].split(" ", 1)[1] if line.startswith("N") else line for line in lines]
-
-
-class Session:
-    """A driver, its script, and a clock."""
-
-    def __init__(self, receive_buffer=128):
-        self.port, self.now = Script(), 0.0
-        self.driver = MarlinDriver(self.port, receive_buffer, self.now)
-
-    def poll(self, text="", after_s=0.01):
-        self.now += after_s
-        self.port.incoming += text.encode()
-        return self.driver.poll(self.now)
-
-    def connect(self, capabilities="Cap:AUTOREPORT_TEMP:1\nCap:EMERGENCY_PARSER:1\n"):
-        self.poll()
-        self.poll("ok\n")
-        self.poll(after_s=QUIET_S + 0.01)
-        self.poll()
-        self.poll(capabilities + "ok P15 B3\n")
-        while not self.driver.ready:
-            self.poll("ok P15 B3\n")
-        return self
+sys.path.insert(0, str(Path(__file__).parent))
+from boards import Session
 
 
 def test_the_handshake_is_this_conversation():
     session = Session()
     session.connect()
-    assert session.port.taken() == ["M110 N0", "M115", *CONNECT, "M155 S1"]
+    assert session.port.taken() == ["M108", "M410", "M110 N0", "M115", *CONNECT, "M155 S1"]
     assert session.driver.capabilities == {"AUTOREPORT_TEMP": True, "EMERGENCY_PARSER": True}
 
 
@@ -73,7 +37,7 @@ def test_a_board_that_boots_while_it_is_spoken_to_is_numbered_again():
     session.poll()
     session.poll(after_s=1.1)  # no answer: asked again
     session.poll("start\necho:Marlin\n")
-    assert session.port.taken() == ["M110 N0"] * 3
+    assert session.port.taken() == ["M108", "M410", "M110 N0"] * 3
 
 
 def test_nobody_there():
@@ -141,7 +105,7 @@ def test_lost_lines_are_sent_again_only_when_something_may_move():
     session.poll(f"Error:checksum mismatch, Last Line: {first}\nResend: {first + 1}\nok\n")
     assert session.port.taken() == []  # requests for the third line may still come
     session.now += QUIET_S
-    session.driver.poll(session.now, may_repeat=False)
+    session.driver.poll(session.now, lambda: False)
     assert session.port.taken() == []
     session.poll()
     assert session.port.taken() == ["G1 X1", "G1 X2"]
@@ -154,9 +118,9 @@ def test_a_stop_gives_lost_moves_up():
     first = session.driver._connection.unacknowledged[0][0]
     session.poll(f"Error:checksum mismatch, Last Line: {first}\nResend: {first + 1}\nok\n")
     session.port.written = b""
-    session.driver.run("M104 S0", now=session.now, urgent="M410")
+    session.driver.stop("M104 S0", now=session.now, urgent="M410")
     session.poll()
-    assert session.port.written.decode().split("*")[0] == f"N{first + 1} M410"
+    assert session.port.written.decode().split("*")[0] == f"\nN{first + 1} M410"
     assert session.port.taken() == ["M410", "M104 S0"]
     session.poll("ok\nok\nok\n")
     assert session.driver.settled

@@ -118,7 +118,7 @@ def test_abandoned_lines_give_their_number_to_the_next_command():
     for x in range(4):
         connection.frame(f"G1 X{x}")
     connection.receive(b"Resend: 3\nok\n")
-    connection.abandon_lost()
+    connection.seal()
     assert connection.replay() is None
     assert connection.frame("M104 S0")[0] == 3
 

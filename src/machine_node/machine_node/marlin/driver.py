@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
@@ -20,6 +21,8 @@ QUIET_S = 0.05  # silence after which no more answers to old lines are expected
 NO_REPLY_S = 10.0  # Marlin says `busy` every 2 s
 URGENT_RESERVE_BYTES = 24  # of the receive buffer, so that M108 or M410 always fits
 LONGEST_WINDOW_BYTES = 2048
+LONGEST_POLL_BYTES = 65536  # a device that never stops talking must not keep others waiting
+FIRMWARE_NAME = "FIRMWARE_NAME:"
 
 CONNECT = ("G21", "G90", "M83", "M220 S100", "M221 S100", "M104 S0", "M140 S0", "M107")
 
@@ -27,11 +30,18 @@ CONNECT = ("G21", "G90", "M83", "M220 S100", "M221 S100", "M104 S0", "M140 S0", 
 class Transport(Protocol):
     """What the driver needs of a serial port."""
 
+    @property
+    def wants_write(self) -> bool:
+        """True while written bytes have not left."""
+
     def read(self) -> bytes:
         """What has arrived; b"" = nothing."""
 
     def write(self, data: bytes) -> None:
         """Write everything, now or soon."""
+
+    def drop_pending(self) -> None:
+        """Forget what was written and has not left."""
 
 
 class Phase(Enum):
@@ -50,23 +60,27 @@ class MarlinDriver:
         transport: the open port.
         receive_buffer: of the controller [bytes]; unacknowledged bytes stay below it.
         now: steady time [s].
+        virtual_only: refuse a controller that does not call itself virtual (time runs faster than it can).
 
     Attributes:
         phase: see Phase; commands can be sent in READY.
-        capabilities: of M115.
+        capabilities, firmware: of M115.
         temperatures, position: the last reports, with the time at which they came (-inf = never).
         planner_free_idle: free planner blocks that an idle controller reports; 0 = it does not report.
         resends: lines sent again so far.
     """
 
-    def __init__(self, transport: Transport, receive_buffer: int, now: float) -> None:
+    def __init__(self, transport: Transport, receive_buffer: int, now: float, virtual_only: bool = False) -> None:
         self._transport = transport
+        self._virtual_only = virtual_only
+        self._halting = False  # M112 was sent: not one more line
         self._window_bytes = min(LONGEST_WINDOW_BYTES, receive_buffer) - URGENT_RESERVE_BYTES
         self._connection = p.Connection()
         self._commands: deque[str] = deque()  # of the handshake, and of `run`
         self._patient_line = 0  # M109 or M190: temperatures show that the controller lives
         self.phase = Phase.NUMBERING
         self.capabilities: dict[str, bool] = {}
+        self.firmware = ""
         self.temperatures = p.Temperatures()
         self.temperatures_s = -math.inf
         self.position: p.Position | None = None
@@ -104,13 +118,18 @@ class MarlinDriver:
 
     def can_send(self, command: str) -> bool:
         """True when the command fits into what the controller's receive buffer surely has free."""
-        if not self.ready or self._commands or self._connection.lost or self._resending:
+        if not self.ready or self._commands or not self._may_write or self._connection.lost or self._resending:
             return False
-        return self._fits(command)
+        return self._fits(command, self._window_bytes)
 
-    def _fits(self, command: str) -> bool:
+    @property
+    def _may_write(self) -> bool:
+        """No line queues behind bytes that the port has not taken, and none follows M112."""
+        return not self._halting and not self._transport.wants_write
+
+    def _fits(self, command: str, window_bytes: int) -> bool:
         taken = self._connection.unacknowledged_bytes
-        return taken == 0 or taken + len(command) + 14 <= self._window_bytes
+        return taken == 0 or taken + len(command) + 14 <= window_bytes
 
     def send(self, command: str, now: float) -> int:
         """Write a command; its line number. The caller has asked `can_send`."""
@@ -122,38 +141,66 @@ class MarlinDriver:
         self._transport.write(data)
         return line
 
-    def run(self, *commands: str, now: float, urgent: str = "") -> None:
-        """Send these as the window allows; `settled` tells when they are done. The urgent one is written at once.
+    def run(self, *commands: str) -> None:
+        """Send these after all before them, as the window allows; `settled` tells when they are done."""
+        self._commands.extend(commands)
 
-        Lines that the controller has lost are not sent again: only these commands are wanted now.
+    def stop(self, *commands: str, now: float, urgent: str = "") -> int:
+        """Only these commands are wanted from now on; the urgent one is written at once. Its line number, or the
+        first one's.
+
+        What has not left the port is dropped. Lines that the controller has lost, or loses, are not sent again.
         """
-        self._connection.abandon_lost()
+        self.seal()
+        self._commands.clear()
         self._resending = False
+        self._transport.drop_pending()
+        self._transport.write(b"\n")  # ends a line of which a part was dropped
+        first = self._connection.next_line
         if urgent:
             self.send(urgent, now)
         self._commands.extend(commands)
+        return first
+
+    def urge(self, command: str, now: float) -> None:
+        """Write an urgent command once more, if it surely fits into the receive buffer."""
+        if (
+            self._may_write
+            and not self._connection.lost
+            and self._fits(command, self._window_bytes + URGENT_RESERVE_BYTES)
+        ):
+            self.send(command, now)
+
+    def seal(self) -> None:
+        """What was sent so far is never sent again, whatever the controller asks for."""
+        self._connection.seal()
 
     def kill(self) -> None:
-        """M112 without a line number, on a line of its own: it works whatever was sent before."""
+        """M112 without a line number, on a line of its own: it works whatever was sent before. Nothing follows it."""
+        self._halting = True
+        self._transport.drop_pending()
         self._transport.write(b"\nM112\n")
 
     # --- receiving ---
 
-    def poll(self, now: float, may_repeat: bool = True) -> list[p.Event]:
-        """Events of what has arrived.
+    def poll(self, now: float, may_repeat: Callable[[], bool] = lambda: True) -> list[p.Event]:
+        """Events of what has arrived, at most LONGEST_POLL_BYTES of it.
 
         Args:
             now: steady time [s].
-            may_repeat: lost lines may be sent again; False while nothing may move.
-        Raises MachineError: NO_REPLY, CONTROLLER_ERROR, CONTROLLER_RESET, PROTOCOL, PORT_UNAVAILABLE.
+            may_repeat: asked before each lost line that is sent again; False while nothing may move.
+        Raises MachineError: NO_REPLY, CONTROLLER_ERROR, CONTROLLER_RESET, PROTOCOL, PORT_UNAVAILABLE, BAD_PARAMETER.
         """
         events: list[p.Event] = []
-        while data := self._transport.read():
+        received = 0
+        while received < LONGEST_POLL_BYTES and (data := self._transport.read()):
+            received += len(data)
             events += self._connection.receive(data)
         for event in events:
             self._on_event(event, now)
-        if may_repeat:
-            self._repeat_lost(now)
+        if self._halting:
+            return events  # its 'Printer halted' is the only answer that counts
+        self._repeat_lost(now, may_repeat)
         if self.phase is not Phase.READY:
             self._go_on(now)
         else:
@@ -162,7 +209,9 @@ class MarlinDriver:
         return events
 
     def _send_commands(self, now: float) -> None:
-        while self._commands and not self._connection.lost and self._fits(self._commands[0]):
+        while self._commands and self._may_write and not self._connection.lost and not self._resending:
+            if not self._fits(self._commands[0], self._window_bytes):
+                return
             self.send(self._commands.popleft(), now)
 
     def _on_event(self, event: p.Event, now: float) -> None:
@@ -181,6 +230,8 @@ class MarlinDriver:
             self._progress_s = now
         elif isinstance(event, p.Capability):
             self.capabilities[event.name] = event.enabled
+        elif isinstance(event, p.Other) and event.text.startswith(FIRMWARE_NAME):
+            self.firmware = event.text.removeprefix(FIRMWARE_NAME).strip()
         elif isinstance(event, p.ResendRequest):
             self._on_resend_request(event.line, now)
         elif isinstance(event, p.Fault):
@@ -202,19 +253,21 @@ class MarlinDriver:
         self._resending = True
 
     def _on_reset(self, now: float) -> None:
+        if self._halting:
+            return  # M112 is repeated until it has booted
         if self.phase is Phase.READY:
             raise MachineError(
                 ErrorCode.CONTROLLER_RESET, "the controller was reset.", "Check its supply; start the job again."
             )
         self._number(now)
 
-    def _repeat_lost(self, now: float) -> None:
+    def _repeat_lost(self, now: float, may_repeat: Callable[[], bool]) -> None:
         """Wait until nothing more comes of the lines that were on their way, then send the lost ones again."""
         if self._resending:
             if now - self._answered_s < QUIET_S:
                 return
             self._resending = False
-        while self._connection.lost:
+        while self._connection.lost and self._may_write and may_repeat():
             waiting = self._connection.unacknowledged_bytes
             if waiting and waiting + len(self._connection.lost[0][1]) > self._window_bytes:
                 return
@@ -242,7 +295,8 @@ class MarlinDriver:
     def _number(self, now: float) -> None:
         self.phase = Phase.NUMBERING
         self._numbered_s = now
-        self._transport.write(self._connection.frame_restart())
+        # a controller inside M109 or G28 is reached by what its emergency parser reads
+        self._transport.write(b"\nM108\nM410\n" + self._connection.frame_restart())
 
     def _go_on(self, now: float) -> None:
         """One step of the handshake: number lines, ask for capabilities, set the modes, heaters off."""
@@ -270,8 +324,18 @@ class MarlinDriver:
         if self._commands:
             command = self._commands.popleft()
             if command == "G21":  # the answer to M115 is complete
+                self._check_virtual()
                 reports = (("AUTOREPORT_TEMP", "M155 S1"), ("AUTOREPORT_POS", "M154 S1"))
                 self._commands += [text for name, text in reports if self.capabilities.get(name, False)]
             self.send(command, now)
         else:
             self.phase = Phase.READY
+
+    def _check_virtual(self) -> None:
+        if self._virtual_only and "virtual" not in self.firmware.lower():
+            raise MachineError(
+                ErrorCode.BAD_PARAMETER,
+                f"the controller '{self.firmware or 'without a name'}' is not a virtual one; a real machine needs "
+                "time_scale 1.",
+                "Start the node with time_scale 1.",
+            )

@@ -24,6 +24,9 @@ QUEUE_LIMIT_S = 0.2  # steady seconds of motion in the controller; the contract 
 QUEUE_TARGET_S = 0.18  # what the streamer fills up to: the rest covers the error of the time estimate
 LONGEST_PIECE_S = 0.05
 SHORTEST_PIECE_S = 0.02
+LARGEST = 1e3  # [m], [m/s], [m^3], turns: no machine, but every computation stays finite
+LARGEST_VALUE = 1e9
+SLOWEST_M_S = 1e-7
 CHUNK = 4096  # instructions whose columns are unpacked at once
 
 _BARRIERS = (
@@ -41,7 +44,7 @@ class Kind(IntEnum):
     MOTION = 1  # takes `duration_s` and moves
     DWELL = 2  # takes `duration_s` and does not move
     WAIT = 3  # takes an unknown time, until it is acknowledged; does not move
-    CYCLE = 4  # the same, but the controller moves by itself (homing, levelling)
+    CYCLE = 4  # the same, but the controller moves for a time that only it knows (homing, levelling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +53,14 @@ class Piece:
 
     Attributes:
         text: the command without number; "" = nothing to send.
-        instruction: index of the program's instruction that it belongs to.
+        instruction: index of the program's instruction that it belongs to; -1 = none (the preamble).
         kind: see Kind.
         duration_s: [s] steady time (physics time / time_scale) that it takes.
         tail_s: [s] steady time that braking adds when this is the last piece of the queue.
         start_m, end_m: tool position before and after.
         blocks: planner blocks that it makes; -1 = unknown (an arc).
         last: no further piece of this instruction follows.
+        alone: sent only when everything before it was acknowledged and executed.
     """
 
     text: str
@@ -68,6 +72,7 @@ class Piece:
     end_m: Vector
     blocks: int
     last: bool
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +107,52 @@ class _Ramp:
 
 
 def check_sendable(program: Program) -> None:
-    """Raise MachineError (PROTOCOL) at the first instruction that a Marlin printer is never sent."""
+    """Raise MachineError (PROTOCOL) at the first instruction that a Marlin printer is never sent, InputError for what
+    its dialect cannot say."""
     arc_elsewhere = (program.op == Op.ARC_FEED) & (program.target != Plane.XY)
     wrong = np.flatnonzero(~np.isin(program.op, _SENDABLE) | arc_elsewhere)
     if len(wrong):
-        index = int(wrong[0])
-        op = int(program.op[index])
+        op = int(program.op[wrong[0]])
         name = Op(op).name if op in set(Op) else str(op)
-        raise MachineError(
-            ErrorCode.PROTOCOL,
-            f"instruction {index} (line {int(program.line[index])}) is {name}, which a Marlin printer is not sent.",
-            "Check the program: industriverse check FILE.",
-        )
+        raise _unsendable(program, int(wrong[0]), f"is {name}, which a Marlin printer is not sent")
+    _check_values(program)
+    commands = np.flatnonzero(~np.isin(program.op, (*_MOTION, Op.DWELL)))
+    said = np.stack([program.columns[name][commands].astype(float) for name in ("op", "target", "value")])
+    for row in np.unique(said, axis=1, return_index=True)[1].tolist():
+        write_instruction(program, int(commands[row]), "marlin")
+
+
+def _check_values(program: Program) -> None:
+    """Raise MachineError (PROTOCOL) at a number that no plan and no text can be made of."""
+    columns = program.columns
+    moves, arcs = np.isin(program.op, _MOTION), program.op == Op.ARC_FEED
+    everywhere = np.ones(len(program), dtype=bool)
+    limits = [
+        ("x_m", everywhere, LARGEST), ("y_m", everywhere, LARGEST), ("z_m", everywhere, LARGEST),
+        ("value", ~moves, LARGEST_VALUE), ("extrude_m3", moves, LARGEST), ("center_1_m", arcs, LARGEST),
+        ("center_2_m", arcs, LARGEST), ("turns", arcs, LARGEST),
+    ]  # fmt: skip
+    for name, where, limit in limits:
+        wrong = np.flatnonzero(where & ~(np.abs(columns[name].astype(float)) <= limit))
+        if len(wrong):
+            index = int(wrong[0])
+            seen = f"has {name} = {columns[name][index]}; finite numbers up to {limit:g} are allowed"
+            raise _unsendable(program, index, seen)
+    feed = columns["feed_m_s"]
+    wrong = np.flatnonzero(moves & ~np.isnan(feed) & ~((feed >= SLOWEST_M_S) & (feed <= LARGEST)))
+    if len(wrong):
+        index = int(wrong[0])
+        seen = f"has a feed of {feed[index]:g} m/s; {SLOWEST_M_S:g} to {LARGEST:g} m/s is allowed"
+        raise _unsendable(program, index, seen)
+
+
+def _unsendable(program: Program, index: int, seen: str) -> MachineError:
+    line = int(program.line[index])
+    return MachineError(
+        ErrorCode.PROTOCOL,
+        f"instruction {index} (line {line}) {seen}.",
+        "Check the program: industriverse check FILE.",
+    )
 
 
 class PieceMaker:
@@ -138,20 +177,37 @@ class PieceMaker:
         self._chunk_start = 0
         self._chunk_end = 0
         self._position: Vector = (0.0, 0.0, 0.0)  # end of the last piece
+        self._moves = False  # the planner may hold moves that no M400 has waited for
+        self._cycled = False  # the controller's own motion has ended where only the controller knows
         self._feed_text = ""
         self._fed_mm = 0.0  # filament of the whole program so far, exact
         self._written_mm = 0.0  # the same as written, so that rounding does not add up
 
     def next(self, speed_scale: float) -> Piece | None:
         """The next piece at this speed scale (0 < scale <= 1), or None after the end."""
-        if self._index >= self._total:
-            return None
-        if self._index >= self._chunk_end:
+        if self._index >= self._chunk_end and self._index < self._total:
             self._unpack()
-        op = self._ops[self._index - self._chunk_start]
-        if op in (Op.STRAIGHT_TRAVERSE, Op.STRAIGHT_FEED, Op.ARC_FEED):
-            return self._motion(op, speed_scale)
+        op = self._ops[self._index - self._chunk_start] if self._index < self._total else None
+        if self._moves and (self._cycled or op in _BARRIERS):
+            return self._wait_for_moves()
+        if op is None:
+            return None
+        if op in _MOTION:
+            piece = self._motion(op, speed_scale)
+            self._moves = True
+            return piece
         return self._dwell() if op == Op.DWELL else self._command(op)
+
+    def _wait_for_moves(self) -> Piece:
+        """M400: its acknowledgement is the controller's word that every move before it has ended.
+
+        Before a barrier, so that the barrier never queues behind motion: M410 would flush the motion and the barrier
+        would then begin. After the first move since a cycle (a CYCLE itself): nobody knows how far that one goes.
+        """
+        kind = Kind.CYCLE if self._cycled else Kind.DWELL
+        self._moves = self._cycled = False
+        instruction = self._index if self._done_s > 0.0 else self._index - 1
+        return Piece("M400", instruction, kind, 0.0, 0.0, self._position, self._position, 0, False)
 
     def _unpack(self) -> None:
         """Columns of the next instructions as plain lists: indexing numpy one by one is slow."""
@@ -172,12 +228,13 @@ class PieceMaker:
         index = self._index
         position = self._ends[index - self._chunk_start]
         text = write_instruction(self._program, index, "marlin") or ""
-        kind, duration = Kind.INSTANT, 0.0
+        kind = Kind.INSTANT
         if op in (Op.HOME, Op.LEVEL_BED):
             kind = Kind.CYCLE
         elif op in _BARRIERS and text:
             kind = Kind.WAIT
-        piece = Piece(text, index, kind, duration, 0.0, self._position, position, 0, True)
+        self._cycled = self._cycled or kind is Kind.CYCLE
+        piece = Piece(text, index, kind, 0.0, 0.0, self._position, position, 0, True, kind is not Kind.INSTANT)
         self._position = position
         self._feed_text = ""
         self._index += 1
@@ -249,7 +306,7 @@ class PieceMaker:
         if arc:
             words = self._arc_words()
         for letter, old, new in zip("XYZ", self._position, end, strict=True):
-            if new != old or arc:
+            if new != old or arc or self._cycled:
                 words.append(f"{letter}{_decimal(new * 1e3, 4)}")
         extruded = self._extrusions[row] / self._area_m2 * 1e3
         if extruded != 0.0:

@@ -22,6 +22,7 @@ from industriverse_core.errors import ErrorCode, MachineError
 MAX_LINE_BYTES = 1024  # Marlin's longest line is the answer to M115, about 400
 MAX_COMMAND_BYTES = 80  # MAX_CMD_SIZE is 96, of which number and checksum take up to 16
 HISTORY_LINES = 64  # acknowledged lines that can still be sent again
+HARMLESS = "M400"  # instead of a line that is not wanted any more: waits, and changes nothing
 
 RECOVERABLE = ("checksum mismatch", "no checksum", "line number is not last", "no line number with checksum")
 
@@ -217,7 +218,8 @@ class Connection:
     """Line numbers, checksums, acknowledgements and resends of one serial connection. No I/O, no clock.
 
     Lines count from 1 after `restart`. `unacknowledged` are the lines that the controller has not taken yet; a
-    resend request moves those from its line on to `lost`, from where `replay` gives them again.
+    resend request moves those from its line on to `lost`, from where `replay` gives them again. Lines below
+    `sealed_below` are never given again: the controller gets something harmless with the same number.
     """
 
     def __init__(self) -> None:
@@ -228,6 +230,7 @@ class Connection:
     def restart(self) -> None:
         """Forget what was sent; the next line has number 1."""
         self.next_line = 1
+        self.sealed_below = 0
         self.unacknowledged: deque[tuple[int, bytes]] = deque()
         self.unacknowledged_bytes = 0
         self.lost: deque[tuple[int, bytes]] = deque()
@@ -266,14 +269,17 @@ class Connection:
         if not self.lost:
             return None
         line, data = self.lost.popleft()
+        if line < self.sealed_below:
+            data = numbered(line, HARMLESS)
         self._remember(line, data)
         return line, data
 
-    def abandon_lost(self) -> None:
-        """Never send the lost lines; the next command takes the number that the controller waits for."""
-        if self.lost:
+    def seal(self) -> None:
+        """What was framed so far is never sent again, whatever the controller asks for from now on."""
+        if self.lost:  # the controller waits for this number: the next command takes it
             self.next_line = self.lost[0][0]
             self.lost.clear()
+        self.sealed_below = self.next_line
 
     def _remember(self, line: int, data: bytes) -> None:
         self.unacknowledged.append((line, data))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 
 from industriverse_core.machine import MachineProfile
 from industriverse_core.motion import MotionPlan
@@ -40,19 +41,33 @@ class Streamer:
     Args:
         program, plan, profile, time_scale: see PieceMaker.
         planner_free_idle: free planner blocks that the controller reports when idle; 0 = it does not report.
+        preamble: commands before the program; they count as no instruction.
+
+    Attributes:
+        total, sent, acknowledged, executed: instructions.
+        begun: something was sent.
+        position_m: where the tool is, by the estimate.
     """
 
     def __init__(
-        self, program: Program, plan: MotionPlan, profile: MachineProfile, time_scale: float, planner_free_idle: int = 0
+        self,
+        program: Program,
+        plan: MotionPlan,
+        profile: MachineProfile,
+        time_scale: float,
+        planner_free_idle: int = 0,
+        preamble: Sequence[str] = (),
     ) -> None:
+        self.begun = False
         self.total = len(program)
         self.sent = 0
         self.acknowledged = 0
         self.executed = 0
         self.position_m: Vector = UNMEASURED
         self._maker = PieceMaker(program, plan, profile, time_scale)
-        self._planner_free_idle = planner_free_idle
-        self._next = self._maker.next(1.0)
+        self.planner_free_idle = planner_free_idle
+        self._preamble = deque(_preamble_piece(text) for text in preamble)
+        self._next = self._following(1.0)
         self._open: deque[_Flight] = deque()  # sent, not acknowledged
         self._taken: deque[_Flight] = deque()  # acknowledged, not finished
         self._taken_blocks: deque[_Flight] = deque()  # those of them that are planner blocks
@@ -88,7 +103,9 @@ class Streamer:
         piece = self._next
         if piece is None or self._waiting_for is not None:
             return math.inf
-        if piece.kind not in (Kind.MOTION, Kind.DWELL):
+        if piece.alone:
+            return math.inf if self._open else self.queued_s(now)
+        if piece.kind is Kind.INSTANT:
             return 0.0
         return max(0.0, self.queued_s(now) + piece.duration_s + piece.tail_s - QUEUE_TARGET_S)
 
@@ -100,6 +117,7 @@ class Streamer:
         """The piece of `peek` was written as this line number (0: it has no text and needs no line)."""
         piece = self._next
         assert piece is not None
+        self.begun = True
         start = max(now - self._shift_s, self._busy_until)
         flight = _Flight(piece, line, start + piece.duration_s)
         self._open.append(flight)
@@ -111,7 +129,16 @@ class Streamer:
             self.sent = piece.instruction + 1
         if line == 0:
             self._acknowledge_through(0)
-        self._next = self._maker.next(speed_scale)
+        self._next = self._following(speed_scale)
+
+    def _following(self, speed_scale: float) -> Piece | None:
+        return self._preamble.popleft() if self._preamble else self._maker.next(speed_scale)
+
+    def withdraw(self, line: int) -> None:
+        """The pieces sent as this line number or a later one are never executed: they were lost, and stay so."""
+        self._open = deque(takewhile(lambda flight: flight.line < line, self._open))
+        if self._waiting_for is not None and self._waiting_for.line >= line:
+            self._waiting_for = None
 
     # --- what the controller says ---
 
@@ -123,8 +150,8 @@ class Streamer:
         if self._waiting_for is last:
             self._waiting_for = None
             last.end_s = self._busy_until = now - self._shift_s
-        if planner_free is not None and self._planner_free_idle > 0 and last.piece.kind is Kind.MOTION:
-            self._correct(self._planner_free_idle - planner_free, now)
+        if planner_free is not None and self.planner_free_idle > 0 and last.piece.kind is Kind.MOTION:
+            self._correct(self.planner_free_idle - planner_free, now)
 
     def on_resend(self, now: float) -> None:
         """The lines that are not acknowledged are being sent once more: their motion begins later than estimated."""
@@ -184,7 +211,8 @@ class Streamer:
                 self._taken_blocks.popleft()
                 self._unknown_blocks -= piece.blocks < 0
                 self._finished_s.append(piece.duration_s)
-            self.position_m = piece.end_m
+            if piece.instruction >= 0:
+                self.position_m = piece.end_m
             if piece.last:
                 self.executed = piece.instruction + 1
         if taken and taken[0].piece.kind is Kind.MOTION:
@@ -196,3 +224,7 @@ class Streamer:
         left = min(1.0, max(0.0, (flight.end_s - limit) / piece.duration_s)) if piece.duration_s > 0.0 else 0.0
         x, y, z = (b + left * (a - b) for a, b in zip(piece.start_m, piece.end_m, strict=True))
         return x, y, z
+
+
+def _preamble_piece(text: str) -> Piece:
+    return Piece(text, -1, Kind.INSTANT, 0.0, 0.0, UNMEASURED, UNMEASURED, 0, False)

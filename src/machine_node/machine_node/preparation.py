@@ -1,0 +1,44 @@
+"""From a program to what the worker streams. Everything that a program can make fail fails here, not in mid-job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from industriverse_core.digest import Digest
+from industriverse_core.errors import ErrorCode, MachineError
+from industriverse_core.machine import MachineProfile
+from industriverse_core.motion import plan_motion
+from industriverse_core.program import Program
+from machine_node.execution import Execution, Result
+from machine_node.marlin.pieces import check_sendable
+from machine_node.marlin.preamble import preamble
+from machine_node.marlin.streamer import Streamer
+
+
+def prepare(
+    program: Program,
+    digest: Digest,
+    profile: MachineProfile,
+    time_scale: float,
+    job_id: str,
+    on_end: Callable[[Result], None],
+) -> Execution:
+    """Plan a program and cut its first piece. Takes long: call it outside of the worker.
+
+    Args:
+        program: with this digest; it need not have passed the gates.
+        time_scale: physics seconds in a steady second.
+        on_end: see Execution.
+    Raises CoreError for what a Marlin printer is never sent and what cannot be planned.
+    """
+    check_sendable(program)
+    try:
+        plan = plan_motion(program, profile)
+        streamer = Streamer(program, plan, profile, time_scale, preamble=preamble(profile))
+    except (ArithmeticError, ValueError) as error:
+        raise MachineError(
+            ErrorCode.PROTOCOL,
+            f"the program cannot be planned for {profile.id} ({type(error).__name__}: {error}).",
+            "Check the program: industriverse check FILE.",
+        ) from error
+    return Execution(program, digest, plan, streamer, job_id, on_end)
