@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import IntEnum
 
 from industriverse_core.digest import NO_DIGEST, Digest
 from industriverse_core.errors import ErrorCode
@@ -17,6 +18,14 @@ from machine_node.marlin.streamer import Streamer
 from machine_node.meter import MeterReading
 
 REPORT_STALE_S = 5.0  # older temperature reports are not shown
+
+
+class Step(IntEnum):
+    """Where an execution is."""
+
+    STREAMING = 1
+    FINISHING = 2  # everything was sent; M400 and heaters off are on their way
+    STOPPING = 3  # the guard has ended it; heaters off is on its way
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,7 @@ class Snapshot:
     permit_age_s: float | None = None
     latch_id: int = 0
     queued_s: float = 0.0
+    queue_reported: bool = False  # False: queued_s rests on the plan's durations alone
     resends: int = 0
     refused_permits: dict[str, int] = field(default_factory=dict)
 

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from enum import IntEnum
 
 from industriverse_core.digest import NO_DIGEST
 from industriverse_core.errors import CoreError, ErrorCode, MachineError, PermitError
@@ -19,7 +18,7 @@ from industriverse_core.machine import MachineProfile
 from industriverse_core.permit import Permit, StopLevel
 from industriverse_core.program import Op
 from industriverse_core.telemetry import UNMEASURED, MachineState, Vector
-from machine_node.execution import Execution, Outcome, Result, Snapshot, heater_readings
+from machine_node.execution import Execution, Outcome, Result, Snapshot, Step, heater_readings
 from machine_node.marlin import protocol as p
 from machine_node.marlin.driver import MarlinDriver
 from machine_node.marlin.pieces import Kind
@@ -33,14 +32,6 @@ RETRY_S = 2.0
 LONGEST_SLEEP_S = 0.02
 EXECUTING_SLEEP_S = 0.005
 POSITION_POLL_S = 1.0  # physics time, where the controller has no automatic reports
-
-
-class _Step(IntEnum):
-    """Where an execution is."""
-
-    STREAMING = 1
-    FINISHING = 2  # everything was sent; M400 and heaters off are on their way
-    STOPPING = 3  # the guard has ended it; heaters off is on its way
 
 
 class Machine:
@@ -81,7 +72,7 @@ class Machine:
         self._meter = MeterPort(meter_port, self._baud)
         self._execution: Execution | None = None
         self._streamer: Streamer | None = None
-        self._step = _Step.STREAMING
+        self._step = Step.STREAMING
         self._stop: Stop | None = None
         self._kill: Kill | None = None
         self._latched_level = LatchedLevel()
@@ -122,7 +113,7 @@ class Machine:
             self._guard.accept(execution.digest, now)
             self._execution, self._streamer = execution, execution.streamer
             self._streamer.planner_free_idle = driver.planner_free_idle
-            self._step, self._cancel, self._stop = _Step.STREAMING, "", None
+            self._step, self._cancel, self._stop = Step.STREAMING, "", None
         self._waker.wake()
 
     def _check_free(self, now: float) -> MarlinDriver:
@@ -130,13 +121,10 @@ class Machine:
         if self._execution is not None:
             raise MachineError(ErrorCode.BUSY, "another execution runs on this machine.", "Wait for its end.")
         if self._guard.state is GuardState.LATCHED:
-            raise PermitError(
-                ErrorCode.MACHINE_LATCHED,
-                "the machine is stopped and latched.",
-                "Clear the stop first: industriverse clear --reason '...'.",
-            )
+            remedy = "Clear the stop first: industriverse clear --reason '...'."
+            raise PermitError(ErrorCode.MACHINE_LATCHED, "the machine is stopped and latched.", remedy)
         driver = self._driver
-        if driver is None or not driver.ready:
+        if driver is None or not self.connected:
             seen = f" ({self._fault.message})" if self._fault is not None else ""
             raise MachineError(
                 ErrorCode.PORT_UNAVAILABLE, f"the machine is not connected{seen}.", "Switch it on and check its port."
@@ -198,6 +186,7 @@ class Machine:
                 permit_age_s=None if guard.received_s is None else now - guard.received_s,
                 latch_id=guard.latch_id,
                 queued_s=streamer.queued_s(now) if streamer is not None else 0.0,
+                queue_reported=driver is not None and driver.planner_free_idle > 0,
                 resends=driver.resends if driver is not None else 0,
                 refused_permits=dict(guard.refused),
             )
@@ -205,7 +194,7 @@ class Machine:
     def _state(self) -> MachineState:
         if self._guard.state is GuardState.LATCHED:
             return MachineState.LATCHED
-        if self._driver is None or not self._driver.ready:
+        if not self.connected:
             broken = self._fault is not None and self._fault.code is not ErrorCode.PORT_UNAVAILABLE
             return MachineState.FAULT if broken else MachineState.DISCONNECTED
         if self._guard.state is GuardState.HOLD:
@@ -236,11 +225,10 @@ class Machine:
     def _turn(self) -> None:
         """Wait for something to do, then do all of it."""
         self._wait()
-        now = time.monotonic()
-        self._meter.poll(now)
+        self._meter.poll(time.monotonic())
         if self._driver is None:
-            if now >= self._retry_at:
-                self._connect(now)
+            if time.monotonic() >= self._retry_at:
+                self._connect(time.monotonic())
             return
         try:
             with self._lock:
@@ -254,9 +242,9 @@ class Machine:
         streamer = self._streamer
         if streamer is not None:
             timeout = min(EXECUTING_SLEEP_S, max(0.0005, streamer.room_in_s(time.monotonic())))
-        readers: list[object] = [self._waker, *self._meter.readers()]
-        readers += [self._transport] if self._transport is not None else []
-        writers = [self._transport] if self._may_flush() else []
+        ports = [self._transport] if self._transport is not None else []
+        readers: list[object] = [self._waker, *self._meter.readers(), *ports]
+        writers = ports if self._may_flush() else []
         readable, writable, _ = select.select(readers, writers, [], timeout)
         if self._waker in readable:
             self._waker.clear()
@@ -278,7 +266,7 @@ class Machine:
 
     def _may_repeat(self) -> bool:
         """True when what was sent before may be sent now. Asked under the lock, each time with the time of then."""
-        return self._execution is None or self._step is _Step.STOPPING or self._guard.motion_allowed(time.monotonic())
+        return self._execution is None or self._step is Step.STOPPING or self._guard.motion_allowed(time.monotonic())
 
     def _connect(self, now: float) -> None:
         self._retry_at = now + RETRY_S
@@ -321,10 +309,9 @@ class Machine:
     def _end_failed(self, error: CoreError, unknown_state: bool) -> None:
         """End the execution; where nobody knows what the controller does, only the operator lets the next one begin."""
         cause = self._guard.cause
-        stopping = self._step is _Step.STOPPING and cause is not None
         if unknown_state:
             self._guard.latch(Cause(error.code, str(error)), time.monotonic())
-        if stopping and cause is not None:
+        if self._step is Step.STOPPING and cause is not None:
             self._end(Outcome.STOPPED, cause.code, cause.message)
         else:
             self._end(Outcome.FAULT, error.code, str(error))
@@ -341,11 +328,15 @@ class Machine:
             self._fault, self._logged = None, ""
             self._fan = 0.0
             self._log(f"connected to {self._port}")
+            if driver.planner_free_idle == 0:
+                self._log(
+                    "warning: the controller reports no free planner blocks (ADVANCED_OK); its queue is estimated"
+                )
         self._guard.tick(now)
         self._obey_latch(driver, now)
         if self._execution is not None:
             self._judge(driver, now)
-        elif driver.ready:
+        else:
             self._ask_position(driver, now)
 
     def _follow(self, event: p.Event, streamer: Streamer, now: float) -> None:
@@ -353,7 +344,7 @@ class Machine:
         if isinstance(event, p.Acknowledged):
             streamer.on_acknowledged(event.line, event.planner_free, now)
         elif isinstance(event, p.ResendRequest):
-            if self._step is _Step.STOPPING:
+            if self._step is Step.STOPPING:
                 streamer.withdraw(event.line)
             else:
                 streamer.on_resend(now)
@@ -389,7 +380,7 @@ class Machine:
         guard, streamer = self._guard, self._streamer
         assert streamer is not None
         streamer.advance(now)
-        if self._step is _Step.STOPPING:
+        if self._step is Step.STOPPING:
             self._await_stop(driver, now)
             return
         if self._cancel:
@@ -400,7 +391,7 @@ class Machine:
             guard.latch(Cause(ErrorCode.PERMIT_LAPSED, "the motion permit lapsed while homing or levelling."), now)
         if not guard.has_execution:
             self._begin_stop(driver, now)
-        elif self._step is _Step.FINISHING and driver.settled:
+        elif self._step is Step.FINISHING and driver.settled:
             streamer.executed = streamer.total
             guard.end(now)
             self._end(Outcome.COMPLETED, ErrorCode.OK, "")
@@ -413,11 +404,10 @@ class Machine:
         if not streamer.begun and driver.settled and guard.cause.code is ErrorCode.NO_PERMIT:
             self._end(Outcome.REFUSED, guard.cause.code, guard.cause.message)
             return
-        self._step = _Step.STOPPING
-        if self._kill is not None:
-            return
-        if not Stop.is_possible(driver, streamer):
+        self._step = Step.STOPPING
+        if self._kill is None and not Stop.is_possible(driver, streamer):
             self._halt(driver, now)
+        if self._kill is not None:
             return
         motors_off = guard.stop_level is StopLevel.STOP1
         self._stop = Stop(driver, streamer, motors_off, now)
@@ -457,14 +447,14 @@ class Machine:
 
     def _write_one(self, now: float) -> bool:
         execution, streamer, driver = self._execution, self._streamer, self._driver
-        if execution is None or streamer is None or driver is None or self._step is not _Step.STREAMING:
+        if execution is None or streamer is None or driver is None:
             return False
-        if not self._guard.motion_allowed(now):
+        if self._step is not Step.STREAMING or not self._guard.motion_allowed(now):
             return False
         if streamer.all_sent:
             # everything was sent: wait for the last move; no job owns the heaters any more
             driver.run("M400", *HEATERS_OFF)
-            self._step = _Step.FINISHING
+            self._step = Step.FINISHING
             return False
         piece = streamer.peek(now)
         if piece is None or (piece.text and not driver.can_send(piece.text)):
@@ -478,12 +468,12 @@ class Machine:
     def _say_goodbye(self) -> None:
         """The process ends: stop the stream, heaters off."""
         driver = self._driver
-        if driver is None or not driver.ready:
+        if driver is None or not self.connected:
             return
         with suppress(CoreError):
             with self._lock:
                 self._guard.end(time.monotonic())
-                if self._execution is not None and self._step is not _Step.STOPPING:
+                if self._execution is not None and self._step is not Step.STOPPING:
                     self._guard.cause = Cause(ErrorCode.CANCELLED, "the machine node was ended.")
                     self._begin_stop(driver, time.monotonic())
             deadline = time.monotonic() + 1.0

@@ -144,6 +144,7 @@ class MachineNode(CellNode):
             "realtime": self.has_realtime,
             "missed_deadlines": self._missed_deadlines,
             "queued_s": f"{snapshot.queued_s:.3f}",
+            "queue": "reported" if snapshot.queue_reported else "estimated",
             "resends": snapshot.resends,
         }
         values |= {f"permits_refused.{reason}": count for reason, count in sorted(snapshot.refused_permits.items())}

@@ -1,18 +1,20 @@
 import math
 import re
+from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from industriverse_core.errors import MachineError
+from industriverse_core.errors import CoreError, MachineError
 from industriverse_core.machine import load_machine
 from industriverse_core.motion import plan_motion
-from industriverse_core.program import Op, build_program
+from industriverse_core.program import COLUMNS, Op, Plane, Program, build_program, normalise
 from industriverse_core.units import filament_area_m2
 from machine_node.marlin.pieces import LONGEST_PIECE_S, QUEUE_LIMIT_S, Kind, PieceMaker, check_sendable
 from machine_node.marlin.streamer import Streamer
+from machine_node.preparation import prepare
 
 PROFILE = load_machine("prusa_mk3s")
 AREA = filament_area_m2(1.75e-3)
@@ -130,7 +132,7 @@ class Controller:
                 if self.end > now:
                     break
                 if piece.kind is Kind.DWELL and self.dwelling != line:
-                    self.dwelling, self.end = line, now + piece.duration_s * self.pace
+                    self.dwelling, self.end = line, now + piece.duration_s
                     break
             self.waiting.pop(0)
             self.done.append(piece)
@@ -199,11 +201,11 @@ def drive(program, controller, random, idle, delays):
 
 
 @settings(max_examples=40, deadline=None)
-@given(MOVES, st.randoms(use_true_random=False))
-def test_the_queue_stays_below_its_limit_and_everything_is_sent_once_in_order(moves, random):
+@given(MOVES, st.integers(0, 10**6))
+def test_the_queue_stays_below_its_limit_and_everything_is_sent_once_in_order(moves, seed):
     program = program_of(moves)
     controller = Controller(pace=1.0)
-    streamer, worst = drive(program, controller, random, 15, [0.0])
+    streamer, worst = drive(program, controller, Random(seed), 15, [0.0])
     assert worst <= QUEUE_LIMIT_S
     assert streamer.sent == streamer.acknowledged == streamer.executed == len(program)
     order = [piece.instruction for piece in controller.done]
@@ -213,12 +215,129 @@ def test_the_queue_stays_below_its_limit_and_everything_is_sent_once_in_order(mo
 
 
 @settings(max_examples=40, deadline=None)
-@given(MOVES, st.floats(0.8, 1.6), st.randoms(use_true_random=False))
-def test_a_controller_slower_than_planned_is_followed_by_its_reports(moves, pace, random):
+@given(MOVES, st.floats(0.8, 2.0), st.integers(0, 10**6))
+def test_a_controller_slower_than_planned_is_followed_by_its_reports(moves, pace, seed):
     program = program_of(moves)
-    _, worst = drive(program, Controller(pace=pace), random, 15, [0.0, 0.003, 0.01])
-    # one piece is known only to within its own duration
+    _, worst = drive(program, Controller(pace=pace), Random(seed), 15, [0.0, 0.003, 0.01])
+    # until the pace is known; one piece is known only to within its own duration
     assert worst <= (QUEUE_LIMIT_S + LONGEST_PIECE_S) * max(1.0, pace)
+
+
+@pytest.mark.parametrize("pace", [1.3, 1.6, 2.0])
+def test_the_slowdown_is_learnt_from_the_reports(pace):
+    class Watched(Controller):
+        seen = 0.0
+
+        def queued(self, now):
+            queued_s = super().queued(now)
+            self.seen = max(self.seen, queued_s if now > 1.0 else 0.0)
+            return queued_s
+
+    controller = Watched(pace=pace)
+    program = program_of([("move", 200 * (n % 2), 100 * (n % 3), 3000) for n in range(8)])
+    drive(program, controller, Random(1), 15, [0.0, 0.003, 0.01])
+    assert 0.1 < controller.seen <= QUEUE_LIMIT_S + LONGEST_PIECE_S
+
+
+def test_a_piece_longer_than_the_queue_s_limit_goes_into_an_empty_queue():
+    program = program_of([("move", 200, 100, 9000), ("move", 0, 0, 9000)])
+    streamer, _ = drive(program, Controller(pace=3.9), Random(1), 15, [0.0])
+    assert streamer.finished
+
+
+def test_a_barrier_waits_for_the_controller_s_word_that_it_stands_still(gcode):
+    program = gcode("G28\nG1 X10 F6000\nG1 X20\nG28\nM109 S200\nG1 X30\nM109 S210\n")
+    texts = [piece.text.split(" ")[0] for piece in all_pieces(program)]
+    assert [text for n, text in enumerate(texts) if n == 0 or text != texts[n - 1]] == [
+        "G28", "G1", "M400", "G1", "M400", "G28", "M109", "G1", "M400", "G1", "M400", "M109",
+    ]  # fmt: skip
+    kinds = [piece.kind for piece in all_pieces(program) if piece.text == "M400"]
+    # how far the first move after homing goes, nobody knows
+    assert kinds == [Kind.CYCLE, Kind.DWELL, Kind.CYCLE, Kind.DWELL]
+
+    streamer = Streamer(program, plan_motion(program, PROFILE), PROFILE, 1.0)
+    now, line = 0.0, 0
+    while streamer.sent < 3:  # the moves before the second G28
+        now += 0.01
+        while streamer.peek(now) is not None and streamer.sent < 3:
+            line += 1
+            streamer.take(line, now, 1.0)
+            streamer.on_acknowledged(line, None, now)
+    now += 1.0
+    assert streamer.peek(now).text == "M400"
+    streamer.take(line + 1, now, 1.0)
+    assert streamer.peek(now + 100.0) is None  # not acknowledged: the moves before it may go on
+    streamer.on_acknowledged(line + 1, None, now + 100.0)
+    assert streamer.peek(now + 100.0).text == "G28 W"
+
+
+def test_the_first_move_after_homing_names_every_axis(gcode):
+    program = gcode("G28\nG1 Z0.2 F720\nG1 X10\n")
+    moves = [piece.text for piece in all_pieces(program) if piece.kind is Kind.MOTION]
+    assert set("XYZ") <= set(moves[0])
+    assert not set("YZ") & set(moves[-1])
+
+
+def test_withdrawn_pieces_are_never_executed(gcode):
+    program = gcode("M104 S1\nM104 S2\nM104 S3\nG28\n")
+    streamer = Streamer(program, plan_motion(program, PROFILE), PROFILE, 1.0)
+    for line in (1, 2, 3):
+        streamer.take(line, 0.0, 1.0)
+    streamer.withdraw(2)
+    streamer.on_acknowledged(9, None, 0.1)
+    streamer.advance(1.0)
+    assert (streamer.acknowledged, streamer.executed) == (1, 1)
+    streamer.take(10, 1.0, 1.0)
+    assert streamer.barrier is Kind.CYCLE
+    streamer.withdraw(10)
+    assert streamer.barrier is None
+
+
+@pytest.mark.parametrize(
+    ("row", "word"),
+    [
+        ({"op": Op.STRAIGHT_FEED, "x_m": math.inf, "feed_m_s": 0.05}, "x_m"),
+        ({"op": Op.STRAIGHT_FEED, "x_m": math.nan, "feed_m_s": 0.05}, "x_m"),
+        ({"op": Op.STRAIGHT_FEED, "x_m": 1e300, "feed_m_s": 0.05}, "x_m"),
+        ({"op": Op.STRAIGHT_FEED, "x_m": 0.1, "feed_m_s": 0.0}, "feed"),
+        ({"op": Op.STRAIGHT_FEED, "x_m": 0.1, "feed_m_s": math.inf}, "feed"),
+        ({"op": Op.STRAIGHT_FEED, "x_m": 0.1, "feed_m_s": 0.05, "extrude_m3": math.nan}, "extrude_m3"),
+        ({"op": Op.DWELL, "value": math.inf}, "value"),
+        ({"op": Op.SET_HEATER, "target": 99, "value": 100.0}, "SET_HEATER"),
+        ({"op": Op.ARC_FEED, "target": Plane.XY, "turns": 1, "feed_m_s": 0.05, "center_1_m": math.nan}, "center_1_m"),
+    ],
+)
+def test_numbers_that_no_plan_can_be_made_of_are_refused(row, word):
+    program = build_program([{"op": Op.HOME, "target": 7}, row])
+    with pytest.raises(CoreError, match=word) as caught:
+        prepare(program, program.digest, PROFILE, 1.0, "job", print)
+    assert "instruction 1" in str(caught.value)
+
+
+NUMBERS = st.sampled_from([0.0, 0.01, 0.1, math.nan, math.inf, -math.inf, 1e300, 1e-300, -1.0, 999.0])
+ROWS = st.fixed_dictionaries(
+    {
+        "op": st.sampled_from([int(op) for op in Op]),
+        "target": st.integers(0, 8),
+        "turns": st.integers(-3, 3),
+        **dict.fromkeys(("x_m", "y_m", "z_m", "feed_m_s", "extrude_m3", "value", "center_1_m"), NUMBERS),
+    }
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=6))
+def test_any_program_is_refused_or_can_be_cut_to_its_end(rows):
+    columns = {name: [row.get(name, 0) for row in rows] for name in COLUMNS}
+    program = Program(normalise({name: np.asarray(values).astype(COLUMNS[name]) for name, values in columns.items()}))
+    try:
+        streamer = prepare(program, b"d" * 32, PROFILE, 1.0, "job", print).streamer
+    except CoreError:
+        return
+    for _ in range(300):
+        if streamer.all_sent:
+            return
+        streamer.take(0, 0.0, 1.0)
 
 
 def test_without_reports_a_slow_controller_would_be_overfilled():

@@ -183,8 +183,13 @@ class PieceMaker:
         self._fed_mm = 0.0  # filament of the whole program so far, exact
         self._written_mm = 0.0  # the same as written, so that rounding does not add up
 
-    def next(self, speed_scale: float) -> Piece | None:
-        """The next piece at this speed scale (0 < scale <= 1), or None after the end."""
+    def next(self, speed_scale: float, slowdown: float = 1.0) -> Piece | None:
+        """The next piece, or None after the end.
+
+        Args:
+            speed_scale: 0 < scale <= 1; moves get this share of their feed.
+            slowdown: >= 1; how much slower than planned the controller moves; moves are cut shorter.
+        """
         if self._index >= self._chunk_end and self._index < self._total:
             self._unpack()
         op = self._ops[self._index - self._chunk_start] if self._index < self._total else None
@@ -193,7 +198,7 @@ class PieceMaker:
         if op is None:
             return None
         if op in _MOTION:
-            piece = self._motion(op, speed_scale)
+            piece = self._motion(op, speed_scale, slowdown)
             self._moves = True
             return piece
         return self._dwell() if op == Op.DWELL else self._command(op)
@@ -253,13 +258,13 @@ class PieceMaker:
         self._index += last
         return piece
 
-    def _motion(self, op: int, speed_scale: float) -> Piece:
+    def _motion(self, op: int, speed_scale: float, slowdown: float) -> Piece:
         row = self._index - self._chunk_start
         ramp = _Ramp(*self._ramps[row])
         tail_limit = ramp.cruise_m_s / (2.0 * ramp.acceleration_m_s2) if ramp.acceleration_m_s2 > 0.0 else 0.0
         # a queue of one piece less must still be long enough to brake from this speed, or the speed would oscillate
         longest = QUEUE_TARGET_S - 2.0 * tail_limit / self._scale - 0.02
-        longest = min(LONGEST_PIECE_S, max(SHORTEST_PIECE_S, longest)) * self._scale * speed_scale
+        longest = min(LONGEST_PIECE_S, max(SHORTEST_PIECE_S, longest)) * self._scale * speed_scale / slowdown
         left = ramp.duration_s - self._done_s
         count = max(1, math.ceil(left / longest - 1e-9))
         if op == Op.ARC_FEED:  # one G2 or G3 turns by less than a full circle

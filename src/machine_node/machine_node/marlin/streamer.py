@@ -2,7 +2,7 @@
 
 The controller never holds more than QUEUE_LIMIT_S of motion in steady seconds, braking included, so that to stop
 sending is to stop. The queue is counted in time with the motion plan's durations. Where the controller reports
-its free planner blocks (ADVANCED_OK) the count follows the report.
+its free planner blocks (ADVANCED_OK) the count follows the report, also when it moves slower than planned.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from industriverse_core.machine import MachineProfile
 from industriverse_core.motion import MotionPlan
 from industriverse_core.program import Program
 from industriverse_core.telemetry import UNMEASURED, Vector
+from machine_node.marlin.pace import Pace
 from machine_node.marlin.pieces import QUEUE_TARGET_S, Kind, Piece, PieceMaker
 
 BARRIERS = (Kind.WAIT, Kind.CYCLE)
@@ -32,6 +33,7 @@ class _Flight:
 
     piece: Piece
     line: int  # 0 = there was nothing to send
+    duration_s: float  # as expected when it was sent
     end_s: float
 
 
@@ -66,6 +68,7 @@ class Streamer:
         self.position_m: Vector = UNMEASURED
         self._maker = PieceMaker(program, plan, profile, time_scale)
         self.planner_free_idle = planner_free_idle
+        self._pace = Pace()
         self._preamble = deque(_preamble_piece(text) for text in preamble)
         self._next = self._following(1.0)
         self._open: deque[_Flight] = deque()  # sent, not acknowledged
@@ -107,7 +110,12 @@ class Streamer:
             return math.inf if self._open else self.queued_s(now)
         if piece.kind is Kind.INSTANT:
             return 0.0
-        return max(0.0, self.queued_s(now) + piece.duration_s + piece.tail_s - QUEUE_TARGET_S)
+        queued_s = self.queued_s(now)
+        over_s = queued_s + piece.duration_s * self._slowdown(piece) + piece.tail_s - QUEUE_TARGET_S
+        return max(0.0, min(queued_s, over_s))  # into an empty queue anything fits
+
+    def _slowdown(self, piece: Piece) -> float:
+        return self._pace.slowdown if piece.kind is Kind.MOTION else 1.0
 
     def peek(self, now: float) -> Piece | None:
         """The piece that may be sent now, or None. Call `take` when it was written."""
@@ -119,7 +127,8 @@ class Streamer:
         assert piece is not None
         self.begun = True
         start = max(now - self._shift_s, self._busy_until)
-        flight = _Flight(piece, line, start + piece.duration_s)
+        duration_s = piece.duration_s * self._slowdown(piece)
+        flight = _Flight(piece, line, duration_s, start + duration_s)
         self._open.append(flight)
         if piece.kind in BARRIERS:
             self._waiting_for = flight
@@ -132,7 +141,7 @@ class Streamer:
         self._next = self._following(speed_scale)
 
     def _following(self, speed_scale: float) -> Piece | None:
-        return self._preamble.popleft() if self._preamble else self._maker.next(speed_scale)
+        return self._preamble.popleft() if self._preamble else self._maker.next(speed_scale, self._pace.slowdown)
 
     def withdraw(self, line: int) -> None:
         """The pieces sent as this line number or a later one are never executed: they were lost, and stay so."""
@@ -150,6 +159,9 @@ class Streamer:
         if self._waiting_for is last:
             self._waiting_for = None
             last.end_s = self._busy_until = now - self._shift_s
+        elif last.piece.kind is Kind.DWELL:
+            self._shift_s = now - last.end_s  # G4 and M400 are acknowledged when they have ended
+            self._pace.forget()
         if planner_free is not None and self.planner_free_idle > 0 and last.piece.kind is Kind.MOTION:
             self._correct(self.planner_free_idle - planner_free, now)
 
@@ -157,7 +169,7 @@ class Streamer:
         """The lines that are not acknowledged are being sent once more: their motion begins later than estimated."""
         if self._open:
             first = self._open[0]
-            begin = first.end_s - first.piece.duration_s + self._shift_s
+            begin = first.end_s - first.duration_s + self._shift_s
             self._shift_s += max(0.0, now - begin)
 
     def _acknowledge_through(self, line: int) -> _Flight | None:
@@ -169,6 +181,7 @@ class Streamer:
             if flight.piece.blocks:
                 self._taken_blocks.append(flight)
                 self._unknown_blocks += flight.piece.blocks < 0
+                self._pace.on_taken(flight.piece.duration_s)
             if flight.piece.last:
                 self.acknowledged = flight.piece.instruction + 1
             last = flight if flight.line else last
@@ -182,12 +195,14 @@ class Streamer:
         The first of the held blocks moves now, so it ends between now and now + its duration.
         """
         if self._unknown_blocks or held <= 0:
+            self._pace.forget()
             return  # an arc makes a number of blocks that only the controller knows
+        self._pace.on_held(held, now)
         blocks = self._taken_blocks
         missing = held - len(blocks)
         if missing <= 0:
             head = blocks[-held]
-            lower, upper, end = now, now + head.piece.duration_s, head.end_s + self._shift_s
+            lower, upper, end = now, now + head.duration_s, head.end_s + self._shift_s
         else:
             # the controller is behind: blocks taken as finished are still there
             behind = list(islice(reversed(self._finished_s), missing))
@@ -196,7 +211,7 @@ class Streamer:
             end = now
             if blocks:
                 head = blocks[0]
-                end = head.end_s - head.piece.duration_s + self._shift_s
+                end = head.end_s - head.duration_s + self._shift_s
         self._shift_s += max(lower - end, 0.0) + min(upper - end, 0.0)
 
     # --- where it is ---
@@ -210,7 +225,7 @@ class Streamer:
             if piece.blocks:
                 self._taken_blocks.popleft()
                 self._unknown_blocks -= piece.blocks < 0
-                self._finished_s.append(piece.duration_s)
+                self._finished_s.append(flight.duration_s)
             if piece.instruction >= 0:
                 self.position_m = piece.end_m
             if piece.last:
@@ -221,7 +236,8 @@ class Streamer:
     @staticmethod
     def _between(flight: _Flight, limit: float) -> Vector:
         piece = flight.piece
-        left = min(1.0, max(0.0, (flight.end_s - limit) / piece.duration_s)) if piece.duration_s > 0.0 else 0.0
+        whole_s = flight.duration_s
+        left = min(1.0, max(0.0, (flight.end_s - limit) / whole_s)) if whole_s > 0.0 else 0.0
         x, y, z = (b + left * (a - b) for a, b in zip(piece.start_m, piece.end_m, strict=True))
         return x, y, z
 
