@@ -1,5 +1,6 @@
 """Fixtures that every test may use: an own ROS domain on localhost, and the reference data."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ def ros_domain(monkeypatch):
     coordinator = pytest.importorskip("domain_coordinator")
     with coordinator.domain_id() as domain:
         monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
-        monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        if "FASTRTPS_DEFAULT_PROFILES_FILE" not in os.environ:  # ./cell sets a profile that is loopback only
+            monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
         yield domain
 
 

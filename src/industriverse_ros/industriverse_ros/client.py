@@ -154,16 +154,15 @@ class CellClient:
     def request_stop(self, level: int, source: str, reason: str, machine_id: str = "") -> im.SafetyState:
         """Ask for a stop until the shield says that it is latched. Raises PermitError when it does not."""
         message = im.StopRequest(machine_id=machine_id, source=source[:64], level=level, reason=reason[:256])
+        self.wait(self._stop.get_subscription_count, DISCOVERY_S)
         started_s = time.monotonic()
-        heard_s: float | None = None  # since when somebody listens
-        while (now_s := time.monotonic()) - started_s < STOP_ANSWER_S:
+        while (asked_s := time.monotonic() - started_s) < STOP_ANSWER_S:
             message.stamp = self._node.get_clock().now().to_msg()
             self._stop.publish(message)
             self.spin(0.05)
-            if heard_s is None and self._stop.get_subscription_count():
-                heard_s = now_s
-            asked = heard_s is not None and now_s - heard_s >= STOP_ASK_S
-            if asked and self.safety is not None and self.safety.state == im.SafetyState.LATCHED:
+            latched = self.safety is not None and self.safety.state == im.SafetyState.LATCHED
+            if latched and asked_s >= STOP_ASK_S:
+                assert self.safety is not None
                 return self.safety
         seen = "the shield answers but reports no latch" if self.safety else "no shield answers"
         raise PermitError(
