@@ -8,7 +8,7 @@ WINDOW_S = 0.6  # of steady time that the estimate looks back
 SHORTEST_WINDOW_S = 0.25
 DEADBAND = 1.1  # an estimate is known to within one piece of the window; below this the plan is believed
 SLOWEST = 4.0
-MOST_BLOCKS = 512
+MOST_BLOCKS = 2048
 
 
 class Pace:
@@ -20,22 +20,20 @@ class Pace:
 
     def __init__(self) -> None:
         self.slowdown = 1.0
-        self._durations: deque[float] = deque(maxlen=MOST_BLOCKS)  # planned, of the blocks taken last
-        self._taken_s = 0.0  # planned, of all blocks taken
+        self._taken_s = deque([0.0], maxlen=MOST_BLOCKS)  # planned time to the end of each block that was taken
         self._seen: deque[tuple[float, float]] = deque()  # (steady time, planned time executed by then)
 
     def on_taken(self, planned_s: float) -> None:
         """The planner has taken a block."""
-        self._durations.append(planned_s)
-        self._taken_s += planned_s
+        self._taken_s.append(self._taken_s[-1] + planned_s)
 
     def on_held(self, held: int, now: float) -> None:
         """With the newest block the planner holds this number, so all before them are finished."""
-        if held > len(self._durations):
+        if not 0 < held < len(self._taken_s):
             return
-        holding = [self._durations[-n] for n in range(1, held + 1)]
-        head_s = 0.5 * holding[-1] if held > 1 else 0.0  # the first of them is somewhere in its middle, or begins now
-        executed_s = self._taken_s - sum(holding) + head_s
+        finished_s, head_end_s = self._taken_s[-held - 1], self._taken_s[-held]
+        # the first of them is somewhere in its middle, or begins now
+        executed_s = 0.5 * (finished_s + head_end_s) if held > 1 else finished_s
         if held <= 1:
             self._seen.clear()  # it had run empty: what passed before was waiting
         self._seen.append((now, executed_s))
