@@ -12,13 +12,25 @@ from rich.text import Text
 
 from industriverse_core.artefacts import LedgerEntry, Prediction, Quote, Subsystem
 from industriverse_core.program import Heater
+from industriverse_core.states import Safety
 from industriverse_core.telemetry import TelemetrySample
 from industriverse_core.units import duration_text, energy_text
 
 
-def stage_line(state: str, detail: str) -> str:
-    """One line of the log of stages."""
-    return f"  {state:<10} {detail}".rstrip()
+def stage_row(job_id: str, state: str, detail: str) -> RenderableType:
+    """One line of the log of stages; a long detail wraps under itself."""
+    row = Table.grid(padding=(0, 2))
+    row.add_column(no_wrap=True)
+    row.add_column(no_wrap=True, min_width=10)
+    row.add_column()
+    row.add_row(f"  {job_id}", state, Text(detail))
+    return row
+
+
+def permit_word(state: int) -> str:
+    """What a SafetyState means for the machine, in one word."""
+    words = {Safety.ARMED: "awaited", Safety.PERMITTING: "live", Safety.WITHHELD: "withheld", Safety.LATCHED: "latched"}
+    return words.get(state, "none")  # type: ignore[call-overload, no-any-return]
 
 
 def prediction_text(prediction: Prediction) -> str:
@@ -42,9 +54,14 @@ def machine_view(sample: TelemetrySample, permit: str) -> RenderableType:
     table.add_row(
         Text(f"{sample.progress:6.1%}", style="bold"),
         ProgressBar(total=1.0, completed=sample.progress, width=30),
-        Text(f"permit {permit}", style="green" if permit == "PERMITTING" else "yellow"),
+        Text(f"permit {permit}", style="green" if permit == "live" else "yellow"),
     )
     return Group(table, Text("  " + machine_text(sample)))
+
+
+def machine_line(sample: TelemetrySample, permit: str) -> str:
+    """The running machine in one line, for a log."""
+    return f"      {sample.progress:6.1%}   {machine_text(sample)}   permit {permit}"
 
 
 def machine_text(sample: TelemetrySample) -> str:
@@ -102,11 +119,13 @@ def _judged(estimate: Any, measured: float, show: Any) -> Text:
     return Text(show(measured), style="green" if inside else "yellow")
 
 
-def ledger_text(entry: LedgerEntry) -> str:
-    """The balance and the price in two lines."""
-    return (
+def ledger_text(entry: LedgerEntry, is_completed: bool) -> str:
+    """The balance, and the price of a part that was completed."""
+    balance = (
         f"  electricity {energy_text(entry.electric_j)} = heat {energy_text(entry.heat_j)} + stored "
         f"{energy_text(entry.stored_j)} + work {energy_text(entry.work_j)} + residual "
-        f"{energy_text(entry.residual_j)} ({entry.residual_fraction:+.1%})\n"
-        f"  price of this part {entry.price:.2f} {entry.currency}"
+        f"{energy_text(entry.residual_j)} ({entry.residual_fraction:+.1%})"
     )
+    if not is_completed:
+        return f"{balance}\n  the job was not completed: there is no part to price"
+    return f"{balance}\n  price of this part {entry.price:.2f} {entry.currency}"

@@ -1,4 +1,4 @@
-"""Starts the processes of a cell, restarts nodes that end, and leaves nothing running."""
+"""Starts the processes of a cell, restarts what ends, and leaves nothing running."""
 
 from __future__ import annotations
 
@@ -70,8 +70,10 @@ class Supervisor:
             self._launch(child)
 
     def _launch(self, child: _Child) -> None:
-        mode = "ab" if child.starts else "wb"
-        with (self.log_dir / f"{child.item.name}.log").open(mode) as log:
+        path = self.log_dir / f"{child.item.name}.log"
+        if child.starts == 0 and path.exists():
+            path.replace(path.with_suffix(".log.1"))  # the last run's, for whoever asks why it ended
+        with path.open("ab") as log:
             child.process = subprocess.Popen(
                 command_line(child.item, self.namespace),
                 stdin=subprocess.DEVNULL,

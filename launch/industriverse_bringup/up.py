@@ -23,13 +23,14 @@ from industriverse_bringup.supervisor import Supervisor
 from industriverse_cli.output import exit_status, print_json
 from industriverse_core.errors import CoreError, ErrorCode, JobError
 from industriverse_core.machine import load_machine
-from industriverse_core.states import JobStage, Safety, state_name
-from industriverse_core.store import CellPaths, RunningCell, cell_directory
+from industriverse_core.states import JobStage, state_name
+from industriverse_core.store import CellPaths, RunningCell, cell_directory, sole_owner
 from industriverse_ros import convert
 from industriverse_ros.client import ENDED, CellClient
 
 EXIT_OF_STATE = {im.JobState.COMPLETED: 0, im.JobState.REFUSED: 3, im.JobState.ABORTED: 1}
 START_TIMEOUT_S = 60.0
+LOG_WIDTH = 140  # where nobody has said how wide
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Session:
     console: Console
     started_s: float
     loop_running_s: float = math.nan  # from the start of the command until the machine is active
-    _shown: set[tuple[str, int]] = field(default_factory=set)
+    _shown: set[tuple[str, int, str]] = field(default_factory=set)
 
     def wait_until_running(self) -> None:
         """Wait until the cell can take a job."""
@@ -66,7 +67,6 @@ class Session:
     def run(self, intent: str) -> im.JobState:
         """Submit a job and show it until it ends."""
         self.console.print(f"job: {intent}", soft_wrap=True)
-        self.client.on_job = self._show_stage
         job_id = self.client.submit(intent)
         last_text_s = -math.inf
         with Live(console=self.console, refresh_per_second=4, transient=True) as live:
@@ -79,19 +79,19 @@ class Session:
                     live.update(display.machine_view(sample, self._permit_name()))
                 elif time.monotonic() - last_text_s > 5.0:
                     last_text_s = time.monotonic()
-                    line = f"{sample.progress:6.1%}   {display.machine_text(sample)}   permit {self._permit_name()}"
-                    self.console.print(display.stage_line("", line), soft_wrap=True)
+                    self.console.print(display.machine_line(sample, self._permit_name()), soft_wrap=True)
             live.update("")
         return job
 
     def _permit_name(self) -> str:
-        return state_name(Safety, self.client.safety.state).upper() if self.client.safety else "unknown"
+        return display.permit_word(self.client.safety.state if self.client.safety else 0)
 
     def _show_stage(self, job: im.JobState) -> None:
-        """Print each stage once, with what it found."""
-        if (job.job_id, job.state) in self._shown:
+        """Print each stage of each job once, with what it found, and each new reason to wait."""
+        shown = (job.job_id, job.state, job.error_msg)
+        if shown in self._shown:
             return
-        self._shown.add((job.job_id, job.state))
+        self._shown.add(shown)
         state, detail = job.state, job.error_msg
         if state == im.JobState.COMPILED:
             detail = f"{job.program.name}, {job.program.instruction_count} instructions, digest {_hex(job)[:12]}"
@@ -101,8 +101,8 @@ class Session:
         elif state == im.JobState.PREDICTED:
             detail = display.prediction_text(convert.prediction_from_msg(job.prediction))
         elif state == im.JobState.PRICED:
-            detail = display.quote_text(convert.quote_from_msg(job.quote))
-        self.console.print(display.stage_line(state_name(JobStage, state), detail), soft_wrap=True, highlight=False)
+            detail = detail or display.quote_text(convert.quote_from_msg(job.quote))
+        self.console.print(display.stage_row(job.job_id, state_name(JobStage, state), detail))
 
     def show_ledger(self, job: im.JobState) -> None:
         """The account of a job that has one."""
@@ -110,7 +110,11 @@ class Session:
             entry = convert.ledger_from_msg(job.ledger)
             self.console.print()
             self.console.print(display.ledger_table(entry))
-            self.console.print(display.ledger_text(entry), soft_wrap=True, highlight=False)
+            self.console.print(display.ledger_text(entry, job.state == im.JobState.COMPLETED), soft_wrap=True)
+        if self.client.safety is not None and self.client.safety.state == im.SafetyState.LATCHED:
+            self.console.print(
+                "A stop is latched. In another terminal: ./cell exec -- industriverse clear --reason '...'"
+            )
 
 
 def _hex(job: im.JobState) -> str:
@@ -189,6 +193,8 @@ def main(arguments: list[str] | None = None) -> int:
     started_s = time.monotonic()
     options = _arguments(sys.argv[1:] if arguments is None else arguments)
     console = Console(stderr=options.json, highlight=False)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
     try:
         cell = load_cell(options.cell)
         return _run(options, cell, console, started_s)
@@ -200,13 +206,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace, cell: CellDescription, console: Console, started_s: float) -> int:
     cell_dir = cell_directory(cell.id)
     paths = CellPaths(cell_dir)
-    RunningCell.refuse_second(cell.id)
-    paths.run.mkdir(parents=True, exist_ok=True)
     machine_id = load_machine(cell.machine.profile).id
     items = processes(cell, cell_dir, options.speed)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    with cell_domain(cell_dir) as domain:
+    with sole_owner(paths), cell_domain(cell_dir) as domain:
         os.environ["ROS_DOMAIN_ID"] = str(domain)
         running = RunningCell(cell.id, cell.id, domain, os.getpid(), machine_id)
         supervisor = Supervisor(cell.id, paths.log, os.environ, lambda text: console.print(f"  {text}", markup=False))
@@ -214,18 +218,21 @@ def _run(options: argparse.Namespace, cell: CellDescription, console: Console, s
             supervisor.start(items)
             with CellClient(cell.id, domain, machine_id) as client:
                 session = Session(cell, supervisor, client, console, started_s)
+                client.on_job = session._show_stage  # noqa: SLF001
                 console.print(f"{cell.title}: starting {len(items)} processes", highlight=False)
                 session.wait_until_running()
                 running.write()
                 console.print(f"  running after {session.loop_running_s:.1f} s, ROS_DOMAIN_ID={domain}")
                 return _job_and_after(options, cell, session)
         except KeyboardInterrupt:
+            console.print("\nstopping")
             return 130
         finally:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_IGN)  # the end is not interrupted
-            running.remove()
             supervisor.stop()
+            running.remove()
+            console.print("stopped; nothing is left running")
 
 
 def _job_and_after(options: argparse.Namespace, cell: CellDescription, session: Session) -> int:

@@ -9,7 +9,7 @@ from launch_ros.actions import Node
 
 from industriverse_bringup.description import load_cell, processes
 from industriverse_core.machine import load_machine
-from industriverse_core.store import CellPaths, RunningCell, cell_directory
+from industriverse_core.store import CellPaths, RunningCell, cell_directory, sole_owner
 from launch import LaunchDescription
 
 
@@ -17,10 +17,10 @@ def _actions(context):
     cell = load_cell(LaunchConfiguration("cell").perform(context))
     speed = LaunchConfiguration("speed").perform(context)
     cell_dir = cell_directory(cell.id)
-    RunningCell.refuse_second(cell.id)
-    CellPaths(cell_dir).run.mkdir(parents=True, exist_ok=True)
+    held = sole_owner(CellPaths(cell_dir))
+    held.__enter__()  # until the launch process ends
     started = [_action(item, cell.id) for item in processes(cell, cell_dir, float(speed) if speed else None)]
-    return [_note(cell), *started]
+    return [_note(cell, held), *started]
 
 
 def _action(item, namespace):
@@ -37,12 +37,17 @@ def _action(item, namespace):
     )
 
 
-def _note(cell):
+def _note(cell, held):
     """Leave the note by which the command line finds the cell; the action takes it away at the end."""
     domain_id = int(os.environ.get("ROS_DOMAIN_ID") or 0)
     running = RunningCell(cell.id, cell.id, domain_id, os.getpid(), load_machine(cell.machine.profile).id)
     running.write()
-    return RegisterEventHandler(OnShutdown(on_shutdown=lambda event, context: running.remove()))
+
+    def end(event, context):
+        running.remove()
+        held.__exit__(None, None, None)
+
+    return RegisterEventHandler(OnShutdown(on_shutdown=end))
 
 
 def generate_launch_description():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -143,15 +146,30 @@ class RunningCell:
             raise _not_running(name, path, f"process {cell.pid} has ended, which left the note")
         return cell
 
-    @staticmethod
-    def refuse_second(name: str) -> None:
-        """Two of one cell would share one serial port and one database. Raises JobError (BUSY) when it runs."""
+
+@contextmanager
+def sole_owner(paths: CellPaths) -> Iterator[None]:
+    """Hold a cell's folder for as long as the context lasts; it is made when it is missing.
+
+    Two owners would share one serial port and one job database. Raises JobError (BUSY) when another process holds
+    it, InputError (FILE_UNREADABLE) when the folder cannot be written.
+    """
+    try:
+        paths.run.mkdir(parents=True, exist_ok=True)
+        lock = (paths.directory / "lock").open("w")
+    except OSError as error:
+        raise InputError(
+            ErrorCode.FILE_UNREADABLE,
+            f"The cell's folder {paths.directory} cannot be written ({error.strerror}).",
+            "Set INDUSTRIVERSE_HOME to a folder that can.",
+        ) from error
+    with lock:
         try:
-            pid = RunningCell.find(name).pid
-        except JobError:
-            return
-        message = f"The cell '{name}' is running already (process {pid})."
-        raise JobError(ErrorCode.BUSY, message, "End that one with Ctrl-C first.")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            message = f"The cell in {paths.directory} is running already."
+            raise JobError(ErrorCode.BUSY, message, "End that one with Ctrl-C first.") from error
+        yield
 
 
 def _not_running(name: str, path: Path, why: str) -> JobError:

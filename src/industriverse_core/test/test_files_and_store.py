@@ -11,7 +11,7 @@ from industriverse_core.artefacts import ProgramRef
 from industriverse_core.errors import ErrorCode, InputError, JobError
 from industriverse_core.files import read_bytes, replace_file
 from industriverse_core.program import Metadata, Op, build_program, write_program
-from industriverse_core.store import CellPaths, ProgramStore, RunningCell, cell_directory, home_directory
+from industriverse_core.store import CellPaths, ProgramStore, RunningCell, cell_directory, home_directory, sole_owner
 
 
 def code_of(path, limit=1000) -> ErrorCode:
@@ -154,12 +154,8 @@ def home(monkeypatch, tmp_path):
 
 def test_a_running_cell_is_found_by_its_note(home):
     cell = RunningCell("demo", "demo", 7, os.getpid(), "prusa_mk3s")
-    RunningCell.refuse_second("demo")
     cell.write()
     assert RunningCell.find("demo") == cell
-    with pytest.raises(JobError, match=f"process {os.getpid()}") as busy:
-        RunningCell.refuse_second("demo")
-    assert busy.value.code is ErrorCode.BUSY
     cell.remove()
     cell.remove()
     with pytest.raises(JobError, match="does not run"):
@@ -172,7 +168,22 @@ def test_a_note_of_a_dead_process_is_no_running_cell(home, pid):
     with pytest.raises(JobError) as caught:
         RunningCell.find("demo")
     assert caught.value.code is ErrorCode.CELL_NOT_RUNNING
-    RunningCell.refuse_second("demo")
+
+
+def test_a_cell_has_one_owner_at_a_time(tmp_path):
+    paths = CellPaths(tmp_path / "demo")
+    with sole_owner(paths):
+        with pytest.raises(JobError) as busy, sole_owner(paths):
+            pass
+        assert busy.value.code is ErrorCode.BUSY
+    with sole_owner(paths):
+        assert paths.run.is_dir()
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="cannot be written"), sole_owner(CellPaths(tmp_path / "file" / "demo")):
+        pass
 
 
 @pytest.mark.parametrize("name", ["", "../demo", "demo/..", "1", "a b"])
