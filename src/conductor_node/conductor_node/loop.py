@@ -108,10 +108,7 @@ def _checked(job: Job, event: j.Checked) -> Reading:
         return _foreign(job, f"gate report (machine '{report.machine_id}')", report.program_digest)
     if report.verdict not in (Verdict.ACCEPT, Verdict.WARN):
         findings = report.findings[:FINDINGS_IN_MESSAGE]
-        said = " ".join(
-            f"{f'Line {finding.line}: ' if finding.line else ''}{finding.message} {finding.remedy}".strip()
-            for finding in findings
-        )
+        said = " ".join(f"{finding.message} {finding.remedy}".strip() for finding in findings)
         more = report.error_count - len(findings)
         rest = f" ({more} more)" if more > 0 else ""
         return _refused(job, ErrorCode.GATE_REFUSED, f"The gates refuse the program. {said}{rest}")

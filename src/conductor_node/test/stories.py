@@ -36,7 +36,9 @@ def new_job(**changes):
 def report(verdict=Verdict.ACCEPT, digest=DIGEST, machine=MACHINE):
     findings = ()
     if verdict is Verdict.REFUSE:
-        findings = (Finding("envelope.axis", Severity.ERROR, "X is 300 mm, 255 mm is allowed.", "Move it.", line=12),)
+        findings = (
+            Finding("envelope.axis", Severity.ERROR, "Line 12: X is 300 mm, 255 mm is allowed.", "Move it.", line=12),
+        )
     return GateReport(digest, machine, verdict, findings, len(findings), 0)
 
 

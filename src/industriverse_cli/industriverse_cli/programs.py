@@ -84,7 +84,7 @@ def _gate(case: Case) -> GateReport:
 
 
 def _predict(case: Case) -> tuple[Prediction, GateError | None]:
-    """The oracle's answer, and the gates' refusal if there is one. Raises the refusal where nothing can be predicted."""
+    """The oracle's answer, and the gates' refusal if there is one; raises that where nothing can be predicted."""
     from industriverse_core.errors import PredictionError
     from twin_node.oracle import predict as run_oracle
 

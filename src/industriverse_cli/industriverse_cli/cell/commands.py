@@ -111,8 +111,9 @@ def _follow(client: CommandClient, job_id: str, quiet: bool) -> JobView:
 
         def update(job: JobView) -> None:
             nonlocal seen
-            if job.state != seen:
-                seen = job.state
+            said = f"{job.state} {job.error}"
+            if said != seen:
+                seen = said
                 out.print(Text(f"  {job.state:<10} {job.note}".rstrip(), style=STATE_STYLE.get(job.state, "")))
             status.update(f"{job.state} {job.progress:.0%}")
 

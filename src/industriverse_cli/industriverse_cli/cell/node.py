@@ -109,8 +109,8 @@ def _job(msg: Any) -> JobView:
 
 def _note(state: str, msg: Any) -> str:
     """What a state brought, in a few words."""
-    if state in ("held", "aborted", "refused"):
-        return msg.error_msg
+    if msg.error_msg and state not in ("received", "compiled", "completed"):
+        return msg.error_msg  # why it waits, holds or has ended
     if state == "compiled":
         return f"{msg.program.name}, {msg.program.instruction_count} instructions"
     if state == "checked":
