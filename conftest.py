@@ -4,6 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# the same examples on every run and no time limits: a test fails for what the code does and for nothing else.
+# HYPOTHESIS_PROFILE=explore searches anew, for whoever hunts bugs.
+settings.register_profile("default", derandomize=True, deadline=None)
+settings.register_profile("explore", derandomize=False, deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 REFERENCE_DATA = Path(__file__).parent.parent / "shared" / "data"
 
