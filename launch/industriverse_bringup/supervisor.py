@@ -111,10 +111,12 @@ class Supervisor:
         return {child.item.name: child.process.pid for child in self._children if child.process is not None}
 
     def stop(self) -> None:
-        """End the machine first, then the rest; whatever does not end in time is killed."""
-        machine_first = sorted(self._children, key=lambda child: child.item.name != "machine")
-        virtual = [child for child in machine_first if not child.item.is_node]
-        for group in ([child for child in machine_first if child.item.is_node], virtual):
+        """End the machine's node, then the other nodes, then the rest; whatever does not end in time is killed."""
+        nodes = [child for child in self._children if child.item.is_node]
+        machine = [child for child in nodes if child.item.name == "machine"]
+        others = [child for child in nodes if child not in machine]
+        # the machine's node switches heaters off while its controller still answers
+        for group in (machine, others, [child for child in self._children if child not in nodes]):
             for child in group:
                 if child.process is not None:
                     child.process.send_signal(signal.SIGTERM)
