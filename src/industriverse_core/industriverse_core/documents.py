@@ -26,6 +26,7 @@ _UNITS: dict[str, dict[str, float]] = {
     "W": {"W": 1.0, "kW": 1e3, "mW": 1e-3},
     "W/K": {"W/K": 1.0, "mW/K": 1e-3},
     "J/K": {"J/K": 1.0, "kJ/K": 1e3},
+    "J/m^3": {"J/m^3": 1.0, "J/mm^3": 1e9, "kJ/cm^3": 1e9},
     "J/kg": {"J/kg": 1.0, "kJ/kg": 1e3, "MJ/kg": 1e6},
     "J/(kg K)": {"J/(kg K)": 1.0, "kJ/(kg K)": 1e3},
     "kg/m^3": {"kg/m^3": 1.0, "g/cm^3": 1e3},
@@ -67,6 +68,7 @@ Seconds = Annotated[float, _quantity("s")]
 Watts = Annotated[float, _quantity("W")]
 WattsPerKelvin = Annotated[float, _quantity("W/K")]
 JoulesPerKelvin = Annotated[float, _quantity("J/K")]
+JoulesPerCubicMetre = Annotated[float, _quantity("J/m^3")]
 JoulesPerKg = Annotated[float, _quantity("J/kg")]
 JoulesPerKgKelvin = Annotated[float, _quantity("J/(kg K)")]
 KgPerCubicMetre = Annotated[float, _quantity("kg/m^3")]

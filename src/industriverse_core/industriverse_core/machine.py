@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,7 @@ from industriverse_core.documents import (
     named_document,
 )
 from industriverse_core.errors import ErrorCode
+from industriverse_core.telemetry import Vector
 
 MACHINE_FOLDER = Path(__file__).parent / "data" / "machines"
 DEFAULT_MACHINE = "prusa_mk3s"
@@ -54,8 +56,13 @@ class Kinematics(Document):
     x: Axis
     y: Axis
     z: Axis
-    planner: Literal["classic_jerk", "junction_deviation"]
+    planner: Literal["classic_jerk", "junction_deviation", "square_corner"] = Field(
+        description="how corners are taken: Marlin's jerk, GRBL's junction deviation, Klipper's square corner velocity"
+    )
     junction_deviation: Metres = Field(default=1e-5, gt=0)
+    square_corner_velocity: MetresPerSecond = Field(default=5e-3, gt=0, description="Klipper's setting of this name")
+    minimum_cruise_ratio: Ratio = Field(default=0.5, ge=0, lt=1, description="Klipper's setting of this name")
+    arc_resolution: Metres = Field(default=1e-3, gt=0, description="length of the segments that Klipper makes of arcs")
     print_acceleration: MetresPerSecond2 = Field(gt=0)
     travel_acceleration: MetresPerSecond2 = Field(gt=0)
     rapid_speed: MetresPerSecond = Field(gt=0, description="speed of a move without a feed")
@@ -66,6 +73,33 @@ class Kinematics(Document):
     def axes(self) -> tuple[Axis, Axis, Axis]:
         """x, y, z."""
         return self.x, self.y, self.z
+
+
+class Box(Document):
+    """An axis-parallel box in program coordinates; a bound that is not given is infinite."""
+
+    name: str = Field(min_length=1, max_length=64)
+    x_minimum: Metres | None = None
+    x_maximum: Metres | None = None
+    y_minimum: Metres | None = None
+    y_maximum: Metres | None = None
+    z_minimum: Metres | None = None
+    z_maximum: Metres | None = None
+
+    def bounds_m(self) -> tuple[Vector, Vector]:
+        """Lower and upper corner [m], infinite where no bound is given."""
+        low = (self.x_minimum, self.y_minimum, self.z_minimum)
+        high = (self.x_maximum, self.y_maximum, self.z_maximum)
+        return (
+            tuple(-math.inf if value is None else value for value in low),  # type: ignore[return-value]
+            tuple(math.inf if value is None else value for value in high),
+        )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Box:
+        if not all(low < high for low, high in zip(*self.bounds_m(), strict=True)):
+            raise ValueError("each minimum must be below its maximum")
+        return self
 
 
 class Extruder(Document):
@@ -95,6 +129,13 @@ class Heater(Document):
     window: Celsius = Field(default=1.0, gt=0, description="half-width of the wait's window")
 
 
+class Enclosure(Document):
+    """The air around the part as a lumped node, where the machine is enclosed."""
+
+    heat_capacity: JoulesPerKelvin = Field(gt=0)
+    loss: WattsPerKelvin = Field(gt=0, description="UA to the room")
+
+
 class Power(Document):
     """Electric power of what is neither heater nor spindle."""
 
@@ -103,21 +144,39 @@ class Power(Document):
     motion_per_speed: float = Field(default=0.0, ge=0, description="[W/(m/s)] added by path speed (friction)")
     fan: Watts = Field(default=0.0, ge=0, description="part-cooling fan at full speed")
     hotend_fan: Watts = Field(default=0.0, ge=0, description="always on while the hot end is warm")
+    coolant: Watts = Field(default=0.0, ge=0, description="coolant pump, while flood or mist is on")
     uncertainty: Ratio = Field(default=0.05, ge=0, le=1)
 
 
 class Spindle(Document):
-    """A milling spindle: P = idle + k v (Gutowski 2006)."""
+    """A milling spindle: P = idle + k v; k = the material's cutting energy, v = volume a second (Gutowski 2006)."""
 
     min_speed: RadPerSecond = Field(ge=0)
     max_speed: RadPerSecond = Field(gt=0)
-    idle_power: Watts = Field(ge=0)
+    idle_power: Watts = Field(ge=0, description="turning at its highest speed, cutting nothing")
+    max_power: Watts | None = Field(default=None, gt=0, description="electric power that it can draw")
+    uncertainty: Ratio = Field(default=0.25, ge=0, le=1, description="relative standard deviation of cutting energy")
+
+
+class Tool(Document):
+    """One tool of a mill, by its number in the magazine."""
+
+    number: int = Field(ge=0, le=9999)
+    name: str = Field(default="", max_length=64)
+    diameter: Metres = Field(gt=0)
+    flutes: int = Field(default=2, ge=1, le=20)
+    cutting_length: Metres = Field(gt=0, description="length of its cutting edges")
+    max_depth: Metres = Field(gt=0, description="deepest cut in one pass (axial engagement)")
+    max_plunge: MetresPerSecond = Field(gt=0, description="fastest feed straight down into material")
+    taylor_n: float = Field(default=0.25, gt=0, le=1, description="exponent n of Taylor's V T^n = C")
+    taylor_c: MetresPerSecond = Field(default=10.0, gt=0, description="cutting speed at a tool life of one minute")
+    price: float = Field(default=0.0, ge=0, description="in the tariff's currency")
 
 
 class Protocol(Document):
     """How the machine is spoken to."""
 
-    family: Literal["marlin", "grbl"]
+    family: Literal["marlin", "grbl", "klipper"]
     baud: int = Field(gt=0)
     planner_blocks: int = Field(default=16, ge=2, description="motion blocks that the controller can hold")
     receive_buffer: int = Field(default=128, ge=32, description="[bytes]")
@@ -128,6 +187,7 @@ class Costs(Document):
 
     machine_per_hour: float = Field(ge=0)
     labour_per_job: float = Field(default=0.0, ge=0, description="set-up and removal")
+    labour_time: Seconds = Field(default=0.0, ge=0, description="set-up and removal; the machine waits")
     scrap_probability: Ratio = Field(default=0.0, ge=0, lt=1)
 
 
@@ -145,7 +205,13 @@ class MachineProfile(Document):
     extruder: Extruder | None = None
     hotend: Heater | None = None
     bed: Heater | None = None
+    enclosure: Enclosure | None = None
     spindle: Spindle | None = None
+    tools: tuple[Tool, ...] = ()
+    keep_out: tuple[Box, ...] = Field(
+        default=(), description="volumes that the tool never enters: clips, clamps, probe"
+    )
+    stock: Box | None = Field(default=None, description="the blank of a mill's usual set-up; a job may name another")
     sources: dict[str, str] = Field(default_factory=dict, description="where the numbers come from")
 
     @model_validator(mode="after")
@@ -154,7 +220,14 @@ class MachineProfile(Document):
         for name in needed:
             if getattr(self, name) is None:
                 raise ValueError(f"a {self.kind} needs the section '{name}'")
+        numbers = [tool.number for tool in self.tools]
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("two tools have the same number")
         return self
+
+    def tool(self, number: int) -> Tool | None:
+        """The tool with this number; None where the magazine has none."""
+        return next((tool for tool in self.tools if tool.number == number), None)
 
 
 @lru_cache(maxsize=32)

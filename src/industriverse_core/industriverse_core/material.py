@@ -12,6 +12,7 @@ from pydantic import Field
 from industriverse_core.documents import (
     Celsius,
     Document,
+    JoulesPerCubicMetre,
     JoulesPerKg,
     JoulesPerKgKelvin,
     KgPerCubicMetre,
@@ -38,6 +39,9 @@ class Material(Document):
     nozzle_max: Celsius | None = None
     bed_max: Celsius | None = None
     chemical_exergy: JoulesPerKg = Field(gt=0)
+    cutting_energy: JoulesPerCubicMetre | None = Field(
+        default=None, gt=0, description="electric energy for each volume that a mill removes, above its idle power"
+    )
     carbon_kg_per_kg: float = Field(ge=0, description="[kg CO2e/kg]")
     price_per_kg: float = Field(ge=0, description="in the tariff's currency")
     sources: dict[str, str]
