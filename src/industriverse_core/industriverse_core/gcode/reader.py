@@ -11,6 +11,7 @@ from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.gcode import interpreter as it
 from industriverse_core.gcode import marlin, rs274, tokens
 from industriverse_core.gcode.metadata import detect_dialect, read_metadata
+from industriverse_core.gcode.offsets import Frames, Stored
 from industriverse_core.gcode.session import TEXT_LENGTH, RefusedError, Session, Words, malformed, unsupported
 from industriverse_core.gcode.tokens import Array, Tokens
 from industriverse_core.program import COLUMNS, Program, normalise
@@ -31,13 +32,13 @@ _STATUS = {
 }
 
 
-def read(data: bytes, name: str, dialect: str | None) -> Program:
+def read(data: bytes, name: str, dialect: str | None, stored: Stored | None = None) -> Program:
     """See read_gcode."""
     if dialect is not None and dialect not in DIALECTS:
         raise ValueError(f"dialect {dialect!r}, want one of {DIALECTS}")
     _refuse_non_text(data, name)
     body = data.removeprefix(b"\xef\xbb\xbf")
-    session = Session(dialect or detect_dialect(body))
+    session = Session(dialect or detect_dialect(body), frames=Frames.at_start(stored or Stored()))
     chunks: list[dict[str, Array]] = []
     metadata = read_metadata(body, name, session.dialect)
     area_m2 = filament_area_m2(metadata.filament_diameter_m)
@@ -141,12 +142,11 @@ def _other_line(session: Session, tokens_: Tokens, index: int) -> None:
     first, last = int(tokens_.first_word[index]), int(tokens_.first_word[index + 1])
     letters = tokens_.letters[first:last].tobytes().decode()
     values = tokens_.values[first:last].tolist()
-    count, state = session.count, session.state.copy()
+    mark = session.mark()
     try:
         _carry_out(session, letters, values, int(tokens_.status[index]), int(tokens_.flags[index]))
     except RefusedError as refusal:
-        session.count = count
-        session.state[:] = state
+        session.undo(mark)
         session.refuse(refusal.kind, refusal.reason)
 
 
