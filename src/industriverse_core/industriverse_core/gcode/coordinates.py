@@ -98,7 +98,7 @@ def select(system: str) -> Handler:
     """G54 to G59.3."""
 
     def handler(session: Session, words: Words) -> None:
-        _use(session, session.frames.select(system, session.has_moved()))
+        _use(session, session.frames.select(system, session.moved))
 
     return handler
 
@@ -137,7 +137,7 @@ def _g10(session: Session, words: Words) -> None:
     if not values and "R" not in words:
         raise malformed("G10 needs axis words")
     if kind == 2:
-        frames = session.frames.set_origin(system, values, session.has_moved())
+        frames = session.frames.set_origin(system, values, session.moved)
     else:
         frames = session.frames.touch_off(system, values, _position(session))
     _use(session, frames, tuple(values) if system == session.frames.active else ())

@@ -31,7 +31,7 @@ MODE = 13  # motion code in force, -1 = none
 MARLIN = 14  # 1 = Marlin's rules, 0 = RS274's
 FEED_SCALE = 15  # M220
 FLOW_SCALE = 16  # M221
-HAND_OVER = 17  # 1 = every line with words goes to Python: canned cycles, G93, G95, unknown origins
+HAND_OVER = 17  # 1 = every line with words goes to Python: canned cycles, G93, G95, unknown origins, nothing moved yet
 STATE_SIZE = 18
 
 # words of a motion line

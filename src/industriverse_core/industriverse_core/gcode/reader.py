@@ -9,7 +9,7 @@ import numpy as np
 
 from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.gcode import interpreter as it
-from industriverse_core.gcode import marlin, rs274, tokens
+from industriverse_core.gcode import klipper, marlin, rs274, tokens
 from industriverse_core.gcode.metadata import detect_dialect, read_metadata
 from industriverse_core.gcode.offsets import Frames, Stored
 from industriverse_core.gcode.session import TEXT_LENGTH, RefusedError, Session, Words, malformed, unsupported
@@ -158,6 +158,8 @@ def _carry_out(session: Session, letters: str, values: list[float], status: int,
         _check_line_number(session, letters, values)
     if letters.startswith("N"):
         letters, values = letters[1:], values[1:]
+    if session.dialect == "marlin" and klipper.carry_out(session):
+        return
     command = _name(letters[0], values[0]) if letters and letters[0] in _COMMAND_LETTERS else ""
     rules = marlin if session.dialect == "marlin" else rs274
     if command in rules.FORBIDDEN:
@@ -190,8 +192,9 @@ def _name(letter: str, value: float) -> str:
 
 def _ignore_command(session: Session, command: str, flags: int) -> None:
     """Note a command without effect once; from then on the compiled loop skips it."""
+    marlin.check_ignored(session, command)
     session.ignore(command, "changes neither motion nor heat")
-    if command[0] == "M":
+    if command[0] == "M" and command not in marlin.LOOKED_AT:
         session.skipped[round(10.0 * float(command[1:]))] = True
 
 

@@ -105,7 +105,7 @@ def execute(session: Session, names: list[str], words: Words) -> None:
 def _needs_python(session: Session) -> bool:
     """Whether motion lines have a meaning that the compiled loop does not know."""
     unknown = any(map(math.isnan, session.state[it.OFFSET : it.OFFSET + 3].tolist()))
-    return unknown or session.cycle is not None or session.feed_mode != "G94"
+    return not session.moved or unknown or session.cycle is not None or session.feed_mode != "G94"
 
 
 def _check(session: Session, names: list[str], words: Words) -> str:

@@ -56,7 +56,7 @@ class Cycle:
 
 # what a refused line must not change, besides `state` and the rows
 _UNDONE = (
-    "spindle", "spindle_rpm", "tool", "selected_tool", "work_offset", "frames", "feed_mode",
+    "spindle", "spindle_rpm", "tool", "selected_tool", "work_offset", "frames", "moved", "feed_mode",
     "retract_mode", "cycle",
 )  # fmt: skip
 
@@ -72,7 +72,7 @@ class Session:
     earlier: int = 0  # rows that were taken away by take_rows
     line: int = 0
     raw: bytes = b""  # the present line's bytes, or their beginning
-    skipped: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros(10_000, np.bool_))
+    skipped: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros(20_000, np.bool_))
     notes: list[SourceNote] = field(default_factory=list)
     noted: Counter[str] = field(default_factory=Counter)
     ignored: set[str] = field(default_factory=set)
@@ -83,8 +83,7 @@ class Session:
     selected_tool: int = -1
     work_offset: str = ""
     frames: Frames = field(default_factory=Frames)
-    moved: bool = False  # see has_moved
-    looked_at: int = 0  # rows among which has_moved has looked
+    moved: bool = False  # whether a move was carried out (RS274: its first is carried out in Python)
     feed_mode: str = "G94"
     retract_mode: str = ""  # G98, G99; '' before the first
     cycle: Cycle | None = None  # the canned cycle in force
@@ -97,6 +96,7 @@ class Session:
         self.state[it.FEED] = math.nan
         self.state[it.MODE] = -1.0
         self.state[it.MARLIN] = 1.0 if self.dialect == "marlin" else 0.0
+        self.state[it.HAND_OVER] = 1.0 - self.state[it.MARLIN]
 
     def mark(self) -> tuple[Any, ...]:
         """The present state, for `undo`."""
@@ -110,14 +110,6 @@ class Session:
             setattr(self, name, value)
         self.targets_c = targets_c
 
-    def has_moved(self) -> bool:
-        """Whether an instruction so far moves the tool."""
-        if not self.moved and self.looked_at < self.count:
-            ops = self.rows[self.looked_at : self.count, it.OP]
-            self.moved = bool(np.any((ops >= Op.STRAIGHT_TRAVERSE) & (ops <= Op.ARC_FEED)))
-            self.looked_at = self.count
-        return self.moved
-
     def reserve(self, rows: int) -> None:
         """Make room for that many more rows."""
         wanted = self.count + rows
@@ -128,17 +120,16 @@ class Session:
 
     def take_rows(self) -> np.ndarray[Any, Any]:
         """The rows so far, which are then forgotten (they still count as instructions)."""
-        self.has_moved()
         rows = self.rows[: self.count].copy()
         self.earlier += self.count
-        self.count = self.looked_at = 0
+        self.count = 0
         return rows
 
-    def emit(self, op: Op, target: int = 0, value: float = 0.0) -> None:
+    def emit(self, op: Op, target: int = 0, value: float = 0.0, turns: int = 0) -> None:
         """Append an instruction that moves nothing, at the present position."""
         self.reserve(1)
         x, y, z = self.state[it.POSITION : it.POSITION + 3].tolist()
-        self.rows[self.count] = (op, self.line, x, y, z, 0.0, 0.0, 0.0, 0.0, 0.0, target, value)
+        self.rows[self.count] = (op, self.line, x, y, z, 0.0, 0.0, 0.0, 0.0, turns, target, value)
         self.count += 1
 
     def straight(self, op: Op, target: tuple[float, float, float], feed: float) -> None:
@@ -147,6 +138,7 @@ class Session:
         self.rows[self.count] = (op, self.line, *target, feed, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         self.state[it.POSITION : it.POSITION + 3] = target
         self.count += 1
+        self.moved = True
 
     def refuse(self, kind: str, reason: str) -> None:
         """Append an UNKNOWN instruction and its note."""
@@ -183,6 +175,7 @@ class Session:
         if result == it.WRITTEN:
             self.rows[self.count, it.LINE] = self.line
             self.count += 1
+            self.moved = True
         elif result != it.NOTHING:
             raise malformed(it.PROBLEMS[result])
 
