@@ -128,20 +128,22 @@ def limits(context: Context) -> Iterator[Hits]:
     where = np.flatnonzero(context.is_op(Op.SET_LIMIT))
     table = _limit_table(context.profile)
     target, value = program.target[where], program.value[where]
-    allowed = np.array([table.get(item, np.inf) if item in list(Limit) else np.nan for item in target.tolist()])
+    kinds, slot = np.unique(target, return_inverse=True)  # slicers write one with every change of feature
+    known = {int(item) for item in Limit}
+    tops = [table.get(Limit(item), np.inf) if item in known else np.nan for item in kinds.tolist()]
+    allowed = np.array(tops, dtype=float)[slot] if len(kinds) else np.zeros(0)
     may_be_zero = target >= Limit.JERK_X  # classic jerk and junction deviation
     zero = ~(value > 0.0) & ~(may_be_zero & (value == 0.0))
     error = zero | np.isnan(allowed) | (value > allowed * LIMIT_MARGIN)
     warning = ~error & (value > allowed * (1.0 + 1e-6))
-    limit_of = dict(zip(where.tolist(), allowed.tolist(), strict=True))
 
     def describe(index: int) -> Seen:
         kind, number = int(program.target[index]), float(program.value[index])
-        if kind not in list(Limit):
+        if kind not in known:
             return Seen(f"planner limit {kind} does not exist.", "Compile the program again.", kind)
         name = Limit(kind).name.lower().replace("_", " ")
         unit = "mm" if kind == Limit.JUNCTION_DEVIATION else "mm/s^2" if "acceleration" in name else "mm/s"
-        top = limit_of[index]
+        top = float(allowed[np.searchsorted(where, index)])
         bound = f"at most {top / MM:g} {unit}" if np.isfinite(top) else "above 0"
         return Seen(
             f"sets {name} to {number / MM:g} {unit}; {context.profile.id} allows {bound}.",
