@@ -155,6 +155,23 @@ class Context:
                 low[rows, columns] = np.minimum(low[rows, columns], extreme)
         return low, high
 
+    # --- tool ---
+
+    @cached_property
+    def tool_number(self) -> np.ndarray:
+        """(n,) number of the tool that was called last; -1 before the first."""
+        last = self.last(self.is_op(Op.CHANGE_TOOL))
+        return np.where(last >= 0, self.program.target[last], -1) if len(last) else np.zeros(0, int)
+
+    @cached_property
+    def tool_radius_m(self) -> np.ndarray:
+        """(n,) radius of a mill's tool; of the thickest one while none of the magazine is named. 0 for a printer."""
+        tools = self.profile.tools if self.profile.kind == "mill" else ()
+        radius = np.full(len(self.program), max((tool.diameter / 2.0 for tool in tools), default=0.0))
+        for tool in tools:
+            radius[self.tool_number == tool.number] = tool.diameter / 2.0
+        return radius
+
     # --- speed and filament ---
 
     @cached_property
