@@ -11,10 +11,11 @@ from functools import cached_property
 
 import numpy as np
 
-from industriverse_core.machine import MachineProfile
+from industriverse_core.machine import Box, MachineProfile
 from industriverse_core.material import Material
 from industriverse_core.program import Heater, Op, Plane, Program
 from industriverse_core.units import filament_area_m2
+from shield_node.gates.cutting import Cutting, follow
 
 PLANE_AXES = {Plane.XY: (0, 1, 2), Plane.ZX: (2, 0, 1), Plane.YZ: (1, 2, 0)}  # first, second, normal
 FULL_TURN = 2.0 * np.pi
@@ -47,11 +48,12 @@ class HeaterState:
 
 @dataclass(frozen=True)
 class Context:
-    """A program, the machine, the material (None = not known)."""
+    """A program, the machine, the material (None = not known), the stock (None = the profile's, if it has one)."""
 
     program: Program
     profile: MachineProfile
     material: Material | None = None
+    stock: Box | None = None
 
     def is_op(self, *ops: Op) -> np.ndarray:
         """Mask of the instructions with one of these operations."""
@@ -171,6 +173,11 @@ class Context:
         for tool in tools:
             radius[self.tool_number == tool.number] = tool.diameter / 2.0
         return radius
+
+    @cached_property
+    def cutting(self) -> Cutting:
+        """What each move cuts from the stock."""
+        return follow(self)
 
     # --- speed and filament ---
 
