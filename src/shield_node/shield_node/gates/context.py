@@ -15,7 +15,7 @@ from industriverse_core.machine import Box, MachineProfile
 from industriverse_core.material import Material
 from industriverse_core.program import Heater, Op, Plane, Program
 from industriverse_core.units import filament_area_m2
-from shield_node.gates.cutting import Cutting, follow
+from shield_node.gates import cutting, deposit
 
 PLANE_AXES = {Plane.XY: (0, 1, 2), Plane.ZX: (2, 0, 1), Plane.YZ: (1, 2, 0)}  # first, second, normal
 FULL_TURN = 2.0 * np.pi
@@ -118,6 +118,21 @@ class Context:
         )  # fmt: skip
 
     @cached_property
+    def arc_table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The arcs for compiled loops.
+
+        Frames (m, 5): centre on the plane's axes, radius, start angle, sweep; axes (m, 3): first, second, normal;
+        and the row of each instruction in them, (n,), -1 = no arc.
+        """
+        arcs, program = self.arcs, self.program
+        radius = np.maximum(arcs.start_radius_m, arcs.end_radius_m)
+        centre = program.center_1_m[arcs.where], program.center_2_m[arcs.where]
+        slot = np.full(len(program), -1)
+        slot[arcs.where] = np.arange(len(arcs.where))
+        frames = np.column_stack([*centre, radius, arcs.start_angle, arcs.sweep])
+        return frames, np.column_stack([arcs.first, arcs.second, arcs.normal]), slot
+
+    @cached_property
     def length_m(self) -> np.ndarray:
         """(n,) path length of the axes; arcs and helices along the curve."""
         length = np.sqrt(np.sum(self.travel_m**2, axis=1))
@@ -175,9 +190,9 @@ class Context:
         return radius
 
     @cached_property
-    def cutting(self) -> Cutting:
+    def cutting(self) -> cutting.Cutting:
         """What each move cuts from the stock."""
-        return follow(self)
+        return cutting.follow(self)
 
     # --- speed and filament ---
 
@@ -205,6 +220,11 @@ class Context:
         finite = np.where(np.isfinite(self.extrude_m3), self.extrude_m3, 0.0)
         fed = np.cumsum(finite)
         return np.maximum.accumulate(np.maximum(fed, 0.0)) - fed if len(fed) else fed
+
+    @cached_property
+    def deposit(self) -> deposit.Deposit:
+        """What each move lays down on the bed."""
+        return deposit.follow(self)
 
     @cached_property
     def is_travelling(self) -> np.ndarray:

@@ -26,8 +26,8 @@ from shield_node.gates.context import Context
 MAX_FINDINGS = 200  # as GateReport.msg says
 MAX_PER_RULE = 20  # so that one rule does not hide the others
 RULE_MODULES = (
-    "rules_envelope", "rules_keepout", "rules_motion", "rules_thermal", "rules_extrusion", "rules_commands",
-    "rules_spindle", "rules_cutting",
+    "rules_envelope", "rules_keepout", "rules_motion", "rules_thermal", "rules_extrusion", "rules_part",
+    "rules_commands", "rules_spindle", "rules_cutting",
 )  # fmt: skip
 WHOLE_PROGRAM = (-1,)
 

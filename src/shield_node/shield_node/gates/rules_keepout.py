@@ -55,16 +55,7 @@ def _entering(context: Context, box: Box) -> np.ndarray:
         start, low, high = context.starts_m[:, axis], context.lowest_m[:, axis], context.highest_m[:, axis]
         near &= (np.minimum(start, low) - reach < bounds[1, axis]) & (np.maximum(start, high) + reach > bounds[0, axis])
     where = np.flatnonzero(near)
-    arcs = context.arcs
-    slot = np.full(len(context.program), -1)
-    slot[arcs.where] = np.arange(len(arcs.where))
-    frames = np.column_stack(
-        [
-            context.program.center_1_m[arcs.where], context.program.center_2_m[arcs.where],
-            np.maximum(arcs.start_radius_m, arcs.end_radius_m), arcs.start_angle, arcs.sweep,
-        ]
-    )  # fmt: skip
-    axes = np.column_stack([arcs.first, arcs.second, arcs.normal])
+    frames, axes, slot = context.arc_table
     arc_of = slot[where]
     inside = moves_that_enter(
         where, context.starts_m, context.ends_m, arc_of, frames, axes,

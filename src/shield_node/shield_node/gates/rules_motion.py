@@ -193,7 +193,8 @@ def arc_geometry(context: Context) -> Iterator[Hits]:
 def homing(context: Context) -> Iterator[Hits]:
     """Before homing a printer does not know where it is; after its motors were switched off, no more.
 
-    Mills work from an origin that the operator sets, so the rule is for printers. One finding for each axis.
+    Levelling the bed moves every axis. Mills work from an origin that the operator sets, so the rule is for printers.
+    One finding for each axis.
     """
     if context.profile.kind != "printer":
         return
@@ -205,6 +206,7 @@ def homing(context: Context) -> Iterator[Hits]:
         homed = (last >= 0) & homes[last]
         moves = context.is_motion & ~(context.travel_m[:, axis] == 0.0)
         moves[context.arcs.where] |= (context.arcs.first == axis) | (context.arcs.second == axis)
+        moves |= context.is_op(Op.LEVEL_BED)
         yield Hits(
             Severity.ERROR,
             np.flatnonzero(moves & ~homed)[:1],
@@ -219,8 +221,13 @@ def homing(context: Context) -> Iterator[Hits]:
 
 @rule("dwell.endless", "A dwell is not negative and lasts at most ten minutes.")
 def dwell(context: Context) -> Iterator[Hits]:
-    """A longer pause is a PROGRAM_STOP that the operator ends; hot filament decays meanwhile."""
-    seconds = context.program.value
+    """A longer pause is a PROGRAM_STOP that the operator ends; hot filament decays meanwhile. Dwells that follow each
+    other without a move between them count together."""
+    asked = np.where(context.is_op(Op.DWELL), context.program.value, 0.0)
+    total = np.cumsum(np.where(np.isfinite(asked), asked, 0.0))
+    moved = context.last(context.is_travelling)
+    seconds = total - np.where(moved >= 0, total[moved], 0.0) if len(moved) else total
+    seconds = np.where(np.isfinite(asked) & (asked >= 0.0), seconds, asked)
     where = np.flatnonzero(context.is_op(Op.DWELL) & ~((seconds >= 0.0) & (seconds <= LONGEST_DWELL_S)))
     yield Hits(
         Severity.ERROR,
