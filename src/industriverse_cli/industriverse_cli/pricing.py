@@ -100,6 +100,10 @@ def _json(breakdown: PriceBreakdown, prediction: Prediction) -> dict[str, Any]:
         "electricity_carbon_kg": breakdown.electricity_carbon_kg,
         "material_carbon_kg": breakdown.material_carbon_kg,
         "risk": asdict(breakdown.risk),
+        "tools": [
+            {"number": use.number, "cut_s": use.cut_s, "cutting_speed_m_s": use.cutting_speed_m_s, "life_s": use.life_s}
+            for use in breakdown.tools
+        ],
         "material_flow": asdict(breakdown.flow),
         "exergy": _exergy_json(breakdown),
         "footprint": asdict(breakdown.footprint)
@@ -180,15 +184,14 @@ def _explained(case: Case, tariff: Tariff, breakdown: PriceBreakdown, prediction
     waiting = f" and {setting_up}" if setting_up else ""
     running = duration_text(prediction.time_s.mean)
     sharing = f", shared by {breakdown.order.quantity} parts" if breakdown.order.quantity > 1 else ""
-    wearing = "used share of each tool's life, by Taylor's V T^n = C"
     return {
         "material": f"{flow.fed_kg * 1e3:.2f} g at {case.material.price_per_kg:.2f} {currency}/kg",
         "recovered": f"{flow.recovered_kg * 1e3:.2f} g sold at {case.material.recovery_price_per_kg:.2f} {currency}/kg",
         "energy": f"{energy_text(breakdown.exergy.electric_j)} by tariff",
-        "demand": f"the site's peak rises by {breakdown.new_peak_w:.0f} W{sharing}",
+        "demand": f"the site's peak rises by {breakdown.new_peak_w:.1f} W{sharing}",
         "machine_time": f"{running}{waiting} at {costs.machine_per_hour:.2f} {currency}/h",
         "labour": f"{setting_up} and removal" if setting_up else "set-up and removal",
-        "tool_wear": wearing,
+        "tool_wear": _wear_text(breakdown),
         "carbon": f"{breakdown.carbon_kg * 1e3:.1f} g CO2e at {tariff.carbon_per_tonne:.2f} {currency}/t",
         "entropy": f"exergy destroyed at {tariff.entropy_per_mj:.4f} {currency}/MJ",
         "expected_loss": f"{costs.failure_probability:.1%} of the runs break off",
@@ -197,18 +200,28 @@ def _explained(case: Case, tariff: Tariff, breakdown: PriceBreakdown, prediction
     }
 
 
+def _wear_text(breakdown: PriceBreakdown) -> str:
+    """Each tool's time in the cut, over its life by Taylor."""
+    from industriverse_core.units import duration_text
+
+    priced = [use for use in breakdown.tools if use.tool is not None and use.tool.price > 0.0]
+    return "; ".join(
+        f"tool {use.number} cuts {duration_text(use.cut_s)} of a life of {duration_text(use.life_s)}" for use in priced
+    )
+
+
 def _band_table(breakdown: PriceBreakdown) -> Any:
     unit, scale = _unit(breakdown.exergy.electric_j)
     table = columns("hours", f">{unit}", f">{breakdown.currency}/kWh", f">{breakdown.currency}")
     for band in breakdown.bands:
-        table.add_row(band.name, f"{band.energy_j / scale:.2f}", f"{band.price_per_kwh:.4f}", f"{band.cost:.4f}")
+        table.add_row(band.name, _in(band.energy_j, scale), f"{band.price_per_kwh:.4f}", f"{band.cost:.4f}")
     return table
 
 
 def _exergy_table(breakdown: PriceBreakdown) -> Any:
     ledger = breakdown.exergy
     unit, scale = _unit(ledger.in_j)
-    table = columns("", f">{unit}", ">share of in", "")
+    table = columns("", f">{unit}", ">share", "")
     rows = [
         ("in   electricity", ledger.electric_j, "pure exergy"),
         ("in   material", ledger.material_in_j, "chemical exergy of what is fed"),
@@ -220,9 +233,9 @@ def _exergy_table(breakdown: PriceBreakdown) -> Any:
         ("     destroyed in the machine", ledger.destroyed_j, "T0 x entropy produced (Gouy-Stodola)"),
     ]
     for name, value, text in rows:
-        if value != 0.0 or not name.startswith(("out  part", "out  chips")):
+        if value != 0.0 or name.startswith(("in", "out  heat of")):
             share = value / ledger.in_j if ledger.in_j > 0.0 else 0.0
-            table.add_row(name, f"{value / scale:.2f}", f"{share:.1%}", text)
+            table.add_row(name, _in(value, scale), f"{share:.1%}", text)
     return table
 
 
@@ -236,6 +249,7 @@ def _stream_text(stream: Any) -> str:
 def _footprint_table(case: Case, tariff: Tariff, breakdown: PriceBreakdown) -> Any:
     made = breakdown.footprint
     unit, scale = _unit(made.total_j)
+    least = "" if made.score is None else f"the least possible is {_in(made.minimum_j, scale)} {unit}"
     table = columns("", f">{unit}", ">share", "")
     rows = [
         ("destroyed in the machine", made.destroyed_j, "electricity turned into heat"),
@@ -243,11 +257,11 @@ def _footprint_table(case: Case, tariff: Tariff, breakdown: PriceBreakdown) -> A
         ("material", made.material_j, f"making it took {case.material.cumulative_exergy_j_per_kg * 1e-6:.0f} MJ/kg"),
         ("electricity", made.electricity_j, f"making 1 J of it took {tariff.grid_exergy:.2f} J"),
         ("failures and scrap", made.failures_j, "the same again, for runs and parts that are lost"),
-        ("total", made.total_j, f"the least possible is {made.minimum_j / scale:.3f} {unit}"),
+        ("total", made.total_j, least),
     ]
     for name, value, text in rows:
         share = value / made.total_j if made.total_j > 0.0 else 0.0
-        table.add_row(name, f"{value / scale:.3f}", f"{share:.1%}", text)
+        table.add_row(name, _in(value, scale), f"{share:.1%}", text)
     return table
 
 
@@ -259,7 +273,7 @@ def _meanings(breakdown: PriceBreakdown) -> list[str]:
         f"Degree of perfection {ledger.degree_of_perfection:.1%}: the share of all exergy fed that is in the part.",
     ]
     if made.score is None:
-        sentences.append("No Thermal Footprint Score: the program makes nothing that it could be compared with.")
+        sentences.append("No Thermal Footprint Score: nothing is made, or it is not known what.")
     else:
         sentences.append(
             f"Thermal Footprint Score {made.score:.0f} of 100: {made.total_j / made.minimum_j:.2f} times the least "
@@ -271,3 +285,8 @@ def _meanings(breakdown: PriceBreakdown) -> list[str]:
 def _unit(energy_j: float) -> tuple[str, float]:
     """One unit for a whole table, so that its figures can be compared at a glance."""
     return ("MJ", 1e6) if abs(energy_j) >= 1e6 else ("kJ", 1e3)
+
+
+def _in(energy_j: float, scale: float) -> str:
+    """An energy in a table's unit."""
+    return f"{energy_j / scale:.{3 if scale > 1e3 else 2}f}"

@@ -16,6 +16,7 @@ from industriverse_core.documents import (
     JoulesPerKg,
     JoulesPerKgKelvin,
     KgPerCubicMetre,
+    Rate,
     Ratio,
     document_names,
     load_document,
@@ -50,9 +51,9 @@ class Material(Document):
     cutting_energy: JoulesPerCubicMetre | None = Field(
         default=None, gt=0, description="electric energy for each volume that a mill removes, above its idle power"
     )
-    carbon_kg_per_kg: float = Field(ge=0, description="[kg CO2e/kg]")
-    price_per_kg: float = Field(ge=0, description="in the tariff's currency")
-    recovery_price_per_kg: float = Field(default=0.0, ge=0, description="paid for what is recovered")
+    carbon_kg_per_kg: Rate = Field(description="[kg CO2e/kg]")
+    price_per_kg: Rate = Field(description="in the tariff's currency")
+    recovery_price_per_kg: Rate = Field(default=0.0, description="paid for what is recovered")
     sources: dict[str, str]
 
     @model_validator(mode="after")

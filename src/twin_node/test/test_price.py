@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from industriverse_core.artefacts import Estimate, Prediction, Subsystem
 from industriverse_core.errors import CoreError, ErrorCode
-from industriverse_core.machine import Box, Costs, Failure, load_machine
+from industriverse_core.machine import Box, Costs, Failure, Tool, load_machine
 from industriverse_core.material import load_material
 from twin_node.oracle import prediction_of
 from twin_node.price import price_of_run, price_part, quote
@@ -20,6 +20,7 @@ from twin_node.run_details import RunDetails, details_of
 from twin_node.run_series import RunSeries
 from twin_node.tariff import Demand, load_tariff, price_table
 from twin_node.timeline import build_timeline
+from twin_node.tool_wear import ToolUse
 
 QUOTED = ("material", "energy", "machine_time", "labour", "carbon", "risk")
 
@@ -100,7 +101,7 @@ def test_a_measured_run_is_priced_like_a_predicted_one(prediction, printer, pla)
     for tariff in (load_tariff("default"), load_tariff("time_of_use")):
         measured = price_of_run(*totals, printer, pla, tariff)
         assert measured == pytest.approx(quote(prediction, printer, pla, tariff).total.mean, rel=1e-9)
-    for wrong in (math.nan, -1.0, math.inf):
+    for wrong in (math.nan, -1.0, math.inf, 1e308):
         with pytest.raises(CoreError, match="to price is"):
             price_of_run(wrong, 1.0, 1.0, printer, pla, tariff)
 
@@ -149,6 +150,15 @@ def test_a_milled_part_pays_its_blank_and_its_tools():
     assert breakdown.parts.recovered == pytest.approx(-0.27 * 1.0)
     assert breakdown.flow.part_kg == pytest.approx(whole_kg - 0.3)
     assert any("tool wear is not in the price" in note for note in breakdown.notes)
+    assert breakdown.footprint.score is not None
+    blind = price_part(prediction, mill, aluminium, tariff)
+    assert blind.footprint.score is None
+    assert any("volume removed is not known" in note for note in blind.notes)
+    cutter = Tool(number=1, diameter="6 mm", cutting_length="9 mm", max_depth="6 mm", max_plunge="5 mm/s", price=24.0)
+    use = ToolUse(1, cutter, 60.0, 5.0)  # 10 m/s at one minute, n = 0.25: sixteen minutes
+    worn = price_part(prediction, mill, aluminium, tariff, RunDetails(removed_kg=0.3, tools=(use,)))
+    assert worn.parts.tool_wear == pytest.approx(24.0 / 16.0)
+    assert not any("tool wear" in note for note in worn.notes)
     with pytest.raises(CoreError) as caught:
         price_part(prediction, mill, aluminium, tariff, RunDetails(removed_kg=3.0))
     assert caught.value.code == ErrorCode.CANNOT_PRICE

@@ -122,8 +122,9 @@ def test_a_run_of_nothing():
         ({"bands": [{**NIGHT, "name": "other hours"}]}, "name of its own"),
         ({"bands": [{**NIGHT, "days": ["monday"]}]}, "'mon'"),
         ({"grid_carbon_by_hour": [1.0, 2.0]}, "24 numbers"),
-        ({"grid_carbon_by_hour": [1.0] * 23 + [-1.0]}, "24 numbers"),
+        ({"grid_carbon_by_hour": [1.0] * 23 + [-1.0]}, "greater than or equal to 0"),
         ({"energy_per_kwh": math.nan}, "finite"),
+        ({"energy_per_kwh": 1e308}, "less than or equal"),
         ({"currency": "euro"}, "pattern"),
     ],
 )

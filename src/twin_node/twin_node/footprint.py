@@ -57,7 +57,7 @@ class ThermalFootprint:
     material_j: float  # making the material, less what is recovered
     electricity_j: float  # making the electricity
     failures_j: float  # all layers, of the runs that fail and the parts that are scrapped
-    minimum_j: float  # the reversible minimum
+    minimum_j: float  # the reversible minimum; NaN where the part is not known
     reference_ratio: float  # TF / TF_min of the worst 5 % of the reference class
     reference: str = ""
 

@@ -39,11 +39,12 @@ from twin_node.risk import Risk
 from twin_node.run_details import RunDetails, blank_kg
 from twin_node.run_series import RunSeries
 from twin_node.tariff import WEEK_S, Tariff, price_table
-from twin_node.tool_wear import wear_cost
+from twin_node.tool_wear import ToolUse, wear_cost
 
 INTERVAL_SD = 1.645  # half-width of a 90 % interval in standard deviations
 MAX_QUANTITY = 10_000
 STARTS = 7 * 24  # moments of the week that are tried where the start is not known
+LARGEST = 1e15  # of seconds, joules or kilograms; more is a mistake and would overflow
 NO_DETAILS = RunDetails()
 
 
@@ -65,6 +66,7 @@ class PriceBreakdown:
     electricity_carbon_kg: float  # of one run [kg CO2e]
     material_carbon_kg: float
     risk: Risk
+    tools: tuple[ToolUse, ...]
     flow: MaterialFlow
     exergy: ExergyLedger  # of one run
     footprint: ThermalFootprint  # of one good part
@@ -105,7 +107,7 @@ def price_of_run(
 ) -> float:
     """The price of one good part, from what one run was measured to take; as for constant power and no known start.
 
-    Raises PredictionError (CANNOT_PRICE) for a number that is negative or not finite.
+    Raises PredictionError (CANNOT_PRICE) for a number that is negative, too large or not finite.
     """
     _check_numbers(time_s, energy_j, material_kg)
     flow = _flow(material_kg, profile, material, NO_DETAILS)
@@ -149,11 +151,11 @@ def price_part(
         flow=flow, profile=profile, material=material, tariff=tariff, order=order,
         wear=wear_cost(details.tools or ()), destroyed_j=ledger.destroyed_with_room_j,
     )  # fmt: skip
-    return _breakdown(case, prediction, ledger, tuple(_notes(case, details)))
+    return _breakdown(case, prediction, ledger, details)
 
 
-def _breakdown(case: PriceCase, prediction: Prediction, ledger: ExergyLedger, notes: tuple[str, ...]) -> PriceBreakdown:
-    profile, tariff, costs = case.profile, case.tariff, case.profile.costs
+def _breakdown(case: PriceCase, prediction: Prediction, ledger: ExergyLedger, details: RunDetails) -> PriceBreakdown:
+    profile, tariff = case.profile, case.tariff
     parts = parts_of(case)
     electricity_kg, material_kg = carbon_kg_of(case)
     return PriceBreakdown(
@@ -171,14 +173,26 @@ def _breakdown(case: PriceCase, prediction: Prediction, ledger: ExergyLedger, no
         electricity_carbon_kg=electricity_kg,
         material_carbon_kg=material_kg,
         risk=risk_of_runs(case),
+        tools=details.tools or (),
         flow=case.flow,
         exergy=ledger,
-        footprint=thermal_footprint(
-            ledger, case.flow, case.material, tariff.grid_exergy, reference_for(profile.kind),
-            costs.failure_probability, costs.scrap_probability,
-        ),
-        notes=notes,
+        footprint=_footprint(case, ledger, _part_is_known(case, prediction, details)),
+        notes=tuple(_notes(case, prediction, details)),
+    )
+
+
+def _footprint(case: PriceCase, ledger: ExergyLedger, part_is_known: bool) -> ThermalFootprint:
+    costs = case.profile.costs
+    made = thermal_footprint(
+        ledger, case.flow, case.material, case.tariff.grid_exergy, reference_for(case.profile.kind),
+        costs.failure_probability, costs.scrap_probability,
     )  # fmt: skip
+    return made if part_is_known else replace(made, minimum_j=math.nan)
+
+
+def _part_is_known(case: PriceCase, prediction: Prediction, details: RunDetails) -> bool:
+    """Whether it is known what becomes of the material: a mill's program alone does not say."""
+    return case.profile.kind == "printer" or details.removed_kg is not None or prediction.material_kg.mean > 0.0
 
 
 def _interval(case: PriceCase, mean: float, prediction: Prediction) -> Estimate:
@@ -227,7 +241,7 @@ def _flow(mass_kg: float, profile: MachineProfile, material: Material | None, de
     return MaterialFlow(fed, fed - removed, removed * material.recovered_share)
 
 
-def _notes(case: PriceCase, details: RunDetails) -> Iterator[str]:
+def _notes(case: PriceCase, prediction: Prediction, details: RunDetails) -> Iterator[str]:
     """What the price does not know."""
     tariff = case.tariff
     if case.order.start is None and (tariff.bands or tariff.grid_carbon_by_hour):
@@ -237,6 +251,8 @@ def _notes(case: PriceCase, details: RunDetails) -> Iterator[str]:
     if details.series is None:
         yield "The course of the power is not known: it is taken as constant."
     if case.profile.kind == "mill":
+        if not _part_is_known(case, prediction, details):
+            yield "The volume removed is not known: the whole blank counts as the part, and there is no score."
         if case.profile.stock is None:
             yield "The machine profile states no stock: the blank is not in the price."
         if not any(use.tool and use.tool.price > 0.0 for use in details.tools or ()):
@@ -265,5 +281,5 @@ def _check(prediction: Prediction, profile: MachineProfile, material: Material |
 
 def _check_numbers(time_s: float, energy_j: float, material_kg: float) -> None:
     for name, value in (("time", time_s), ("energy", energy_j), ("material", material_kg)):
-        if not (math.isfinite(value) and value >= 0.0):
+        if not 0.0 <= value <= LARGEST:
             raise PredictionError(ErrorCode.CANNOT_PRICE, f"the {name} to price is {value}.", "Predict the job again.")

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from industriverse_core.documents import Document, Ratio, Watts, load_document, named_document
+from industriverse_core.documents import Document, Rate, Ratio, Watts, load_document, named_document
 from industriverse_core.errors import ErrorCode, ProfileError
 from twin_node.run_series import Batch
 
@@ -31,7 +31,7 @@ class Band(Document):
     days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = Field(default=DAYS, min_length=1)
     from_hour: float = Field(ge=0, lt=24, description="local time, e.g. 17.5 for half past five")
     to_hour: float = Field(gt=0, le=24)
-    energy_per_kwh: float = Field(ge=0)
+    energy_per_kwh: Rate
 
     def spans_s(self) -> list[tuple[float, float]]:
         """Begin and end of each of its spans, seconds after Monday 00:00, within the week."""
@@ -49,9 +49,11 @@ class Band(Document):
 class Demand(Document):
     """A charge for the highest quarter-hour mean that the site draws from the grid in the billing period."""
 
-    per_kw: float = Field(ge=0, description="price of one kW that the peak rises")
-    site_peak: Watts = Field(ge=0, description="the site's highest quarter-hour of the period so far")
-    site_load: Watts = Field(default=0.0, ge=0, description="what the rest of the site draws while the job runs")
+    per_kw: Rate = Field(description="price of one kW that the peak rises")
+    site_peak: Watts = Field(ge=0, le=1e12, description="the site's highest quarter-hour of the period so far")
+    site_load: Watts = Field(
+        default=0.0, ge=0, le=1e12, description="what the rest of the site draws while the job runs"
+    )
 
 
 class Tariff(Document):
@@ -59,21 +61,21 @@ class Tariff(Document):
 
     id: str
     currency: str = Field(pattern=r"^[A-Z]{3}$", description="ISO 4217")
-    energy_per_kwh: float = Field(ge=0, description="electricity, per kWh, in the hours of no band")
+    energy_per_kwh: Rate = Field(description="electricity, per kWh, in the hours of no band")
     bands: tuple[Band, ...] = Field(default=(), max_length=64)
     demand: Demand | None = None
-    grid_carbon_g_per_kwh: float = Field(ge=0, description="[g CO2e/kWh]")
-    grid_carbon_by_hour: tuple[float, ...] = Field(
+    grid_carbon_g_per_kwh: Rate = Field(description="[g CO2e/kWh]")
+    grid_carbon_by_hour: tuple[Rate, ...] = Field(
         default=(), description="[g CO2e/kWh] of the day's 24 hours, if known"
     )
-    carbon_per_tonne: float = Field(ge=0, description="price of one tonne of CO2e")
-    grid_exergy: float = Field(default=1.9, ge=1, description="cumulative exergy of one joule of electricity")
+    carbon_per_tonne: Rate = Field(description="price of one tonne of CO2e")
+    grid_exergy: float = Field(default=1.9, ge=1, le=100, description="cumulative exergy of one joule of electricity")
     risk_aversion: float = Field(default=0.0, ge=0, le=1, description="share of CVaR95 - E[L] that is charged")
     energy_price_uncertainty: Ratio = Field(default=0.0, ge=0, le=1, description="relative standard deviation")
     scrap_uncertainty: Ratio = Field(
         default=0.0, ge=0, le=1, description="relative standard deviation of scrap and failure probabilities"
     )
-    entropy_per_mj: float = Field(default=0.0, ge=0, description="price of exergy destroyed; 0 = not charged")
+    entropy_per_mj: Rate = Field(default=0.0, description="price of exergy destroyed; 0 = not charged")
     sources: dict[str, str]
 
     @model_validator(mode="after")
@@ -85,9 +87,8 @@ class Tariff(Document):
         for (_, end, first), (begin, _, second) in itertools.pairwise(spans):
             if begin < end:
                 raise ValueError(f"bands '{first}' and '{second}' both price {moment_text(begin)}")
-        carbon = self.grid_carbon_by_hour
-        if carbon and (len(carbon) != 24 or not all(math.isfinite(value) and value >= 0.0 for value in carbon)):
-            raise ValueError("grid_carbon_by_hour needs 24 numbers that are not negative")
+        if len(self.grid_carbon_by_hour) not in (0, 24):
+            raise ValueError("grid_carbon_by_hour needs 24 numbers")
         return self
 
 
