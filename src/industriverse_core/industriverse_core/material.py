@@ -42,6 +42,7 @@ class Material(Document):
     bed_max: Celsius | None = None
     melting: Celsius | None = Field(default=None, description="of the crystalline share of a polymer")
     fusion_enthalpy: JoulesPerKg = Field(default=0.0, ge=0, description="heat of fusion times crystalline share")
+    bed_hold: Celsius | None = Field(default=None, description="bed that holds the part once the first layers stand")
     chemical_exergy: JoulesPerKg = Field(gt=0)
     cumulative_exergy: JoulesPerKg | None = Field(
         default=None, gt=0, description="exergy that making the material took; default: its chemical exergy, the least"
