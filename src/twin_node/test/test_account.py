@@ -10,7 +10,7 @@ from industriverse_core.errors import CoreError, ErrorCode
 from industriverse_core.telemetry import HeaterReading, Quantity, Trace
 from twin_node.account import Account
 from twin_node.oracle import prediction_of
-from twin_node.price import load_tariff
+from twin_node.tariff import load_tariff
 from twin_node.timeline import build_timeline
 from twin_node.twin import ACCOUNTS_KEPT, Expectation, Twin
 

@@ -28,7 +28,8 @@ from industriverse_core.machine import MachineProfile
 from industriverse_core.material import Material
 from industriverse_core.program import Heater
 from industriverse_core.telemetry import MachineState, TelemetrySample, Trace
-from twin_node.price import Tariff, costs_of
+from twin_node.price import price_of_run
+from twin_node.tariff import Tariff
 from twin_node.timeline import HOTEND_FAN_ON_C, Timeline
 
 
@@ -216,7 +217,7 @@ class Account:
                 f"job {self.job_id}: no ledger without {missing} ({self.samples} telemetry samples).",
                 "Check that the twin ran, and that program store and power meter worked, while the job did.",
             )
-        costs = costs_of(self.time_s, self.electric_j, self.material_kg, self.profile, self.material, tariff)
+        measured = (self.time_s, self.electric_j, self.material_kg)
         return LedgerEntry(
             job_id=self.job_id,
             machine_id=self.profile.id,
@@ -228,7 +229,7 @@ class Account:
             stored_j=self.stored_j,
             energy_by_subsystem_j=self.by_subsystem_j(),
             material_kg=self.material_kg,
-            price=costs.run / (1.0 - self.profile.costs.scrap_probability),
+            price=price_of_run(*measured, self.profile, self.material, tariff),
             currency=tariff.currency,
             prediction=self.prediction,
         )

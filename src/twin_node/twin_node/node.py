@@ -24,7 +24,8 @@ from industriverse_ros import convert, names, qos
 from industriverse_ros.node import CellNode, release_realtime, run
 from industriverse_ros.params import param
 from twin_node.oracle import prediction_of
-from twin_node.price import load_tariff, quote
+from twin_node.price import quote
+from twin_node.tariff import load_tariff
 from twin_node.timeline import build_timeline
 from twin_node.twin import Expectation, Twin
 from twin_node.warmup import warm_up
