@@ -29,7 +29,8 @@ from industriverse_core.material import Material
 from industriverse_core.program import Heater
 from industriverse_core.telemetry import MachineState, TelemetrySample, Trace
 from twin_node.price import Tariff, costs_of
-from twin_node.timeline import HOTEND_FAN_ON_C, Timeline
+from twin_node.steps import HOTEND_FAN_ON_C
+from twin_node.timeline import Timeline
 
 
 @dataclass(slots=True)

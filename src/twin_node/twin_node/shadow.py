@@ -19,7 +19,8 @@ from industriverse_core.material import Material
 from industriverse_core.motion import position_at
 from industriverse_core.program import Heater
 from industriverse_core.telemetry import MachineState, Quantity, ResidualChannel, TelemetrySample, Vector
-from twin_node.timeline import HOTEND_FAN_ON_C, Timeline, heater_vector, machine_vector
+from twin_node.steps import HOTEND_FAN_ON_C
+from twin_node.timeline import Timeline, heater_vector, machine_vector
 
 LONGEST_STEP_S = 60.0  # after a longer silence the twin starts again from measured temperatures
 SENSOR_SD_C = 1.0  # thermistor and its reporting, and the ripple of a real controller
