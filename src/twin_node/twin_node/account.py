@@ -32,6 +32,8 @@ from twin_node.price import Tariff, costs_of
 from twin_node.steps import HOTEND_FAN_ON_C
 from twin_node.timeline import Timeline
 
+COLD_K = 10.0  # of a heater above or below the room: the start that predictions are made for
+
 
 @dataclass(slots=True)
 class _HeaterBook:
@@ -176,6 +178,16 @@ class Account:
         self.rest_j[subsystem] = self.rest_j.get(subsystem, 0.0) + energy_j
 
     # --- closing ---
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the whole program was carried out."""
+        return self.timeline is not None and self.executed >= len(self.timeline.steps) > 0
+
+    @property
+    def began_cold(self) -> bool:
+        """Whether every heater was measured within COLD_K of the room when the job began."""
+        return all(abs(book.start_c - self.profile.ambient) <= COLD_K for book in self._heaters.values())
 
     @property
     def material_kg(self) -> float:

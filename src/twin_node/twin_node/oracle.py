@@ -121,6 +121,8 @@ def _draw(steps: Steps, profile: MachineProfile, material: Material | None) -> _
     machine[:, kernels.MOTION_SCALE] = _factors(random, MOTION_TIME_SD)
     machine[:, kernels.HOMING_SCALE] = _factors(random, profile.kinematics.homing_time_spread)
     machine[:, kernels.MASS_SCALE] = _factors(random, MASS_SD)
+    if profile.enclosure is None:
+        machine[:, kernels.DENSITY] = 0.0  # the part's temperature changes nothing else
     sums = np.zeros((kernels.RESULT_SIZE + 1, DRAWS + 1))
     if len(steps):
         start = np.full(3, profile.ambient)

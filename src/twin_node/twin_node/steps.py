@@ -127,18 +127,18 @@ def net_filament_m(program: Program) -> float:
 def aggregate(steps: Steps, longest_s: float) -> Steps:
     """The same job as fewer, longer steps: runs of steps with one state, at most `longest_s` long.
 
-    Times, paths and masses add up, the speed is the highest of the run. A step that waits stays alone.
+    Times, paths, masses and volumes add up, the speed is the highest of the run, the fan its mean over time: a
+    heater's loss is linear in it. A step that waits stays alone.
     """
     count = len(steps)
     if count == 0:
         return steps
-    state = np.column_stack([
-        steps.hotend_target_c, steps.bed_target_c, steps.fan, steps.motors, steps.spindle, steps.coolant
-    ])  # fmt: skip
     begins = np.ones(count, bool)
-    begins[1:] = np.any(state[1:] != state[:-1], axis=1) | (steps.wait[1:] > 0) | (steps.wait[:-1] > 0)
-    elapsed = np.cumsum(steps.motion_s + steps.homing_s + steps.dwell_s)
-    chunk = np.floor(elapsed / longest_s)
+    begins[1:] = (steps.wait[1:] > 0) | (steps.wait[:-1] > 0)
+    for state in (steps.hotend_target_c, steps.bed_target_c, steps.motors, steps.spindle, steps.coolant):
+        begins[1:] |= state[1:] != state[:-1]
+    lasts = steps.motion_s + steps.homing_s + steps.dwell_s
+    chunk = np.floor(np.cumsum(lasts) / longest_s)
     begins[1:] |= chunk[1:] != chunk[:-1]
     first = np.flatnonzero(begins)
     summed = {"motion_s", "homing_s", "dwell_s", "path_m", "melted_kg", "removed_m3"}
@@ -151,6 +151,8 @@ def aggregate(steps: Steps, longest_s: float) -> Steps:
             columns[item.name] = np.maximum.reduceat(column, first)
         else:
             columns[item.name] = column[first]
+    run_s, fan_s = np.add.reduceat(lasts, first), np.add.reduceat(steps.fan * lasts, first)
+    columns["fan"] = np.divide(fan_s, run_s, out=columns["fan"], where=run_s > 0.0)
     return Steps(**columns)
 
 

@@ -26,7 +26,7 @@ MAX_WAIT_S = 4.0 * 3600.0  # a heater that has not reached its target by then ne
 
 # one heater: indices of its parameters
 POWER, CAPACITY, LOSS, FAN_LOSS, WINDOW, SETTLE = range(6)
-# indices of the machine's other parameters
+# indices of the machine's other parameters; without a DENSITY the part is left out
 AMBIENT, CP_SOLID, CP_MELT, SOFTENING, DENSITY, AIR_CAPACITY, AIR_LOSS = range(7)
 HOTEND_FAN_W, MOTION_SCALE, HOMING_SCALE, MASS_SCALE = range(7, 11)
 # rows of the result; LOST: heat from both heaters that reached the room (what warms the air has not)
@@ -131,7 +131,7 @@ def _part(machine: Array, state: Array, fan: float, mass_kg: float, work_j: floa
     held = state[PART_KG] * _signed_enthalpy(machine, state[PART]) + work_j
     state[PART_KG] = mass
     mixed = temperature_of(machine, held / mass)
-    side = (mass / machine[DENSITY]) ** (2.0 / 3.0)
+    side = np.cbrt(mass / machine[DENSITY]) ** 2
     to_air = (AIR_W_M2K + AIR_FAN_W_M2K * fan) * PART_AREA * side
     to_bed = BED_W_M2K * PART_BASE * side
     settled = (to_air * state[AIR] + to_bed * state[WARM]) / (to_air + to_bed)
@@ -170,7 +170,7 @@ def _advance_all(
     state[WARM], joules, bed_lost, peak = advance(bed, air, state[WARM], bed_target, fan, 0.0, dt)
     result[BED_J, i] += joules
     result[BED_PEAK_W, i] = max(result[BED_PEAK_W, i], peak)
-    part_lost = _part(machine, state, fan, mass_rate * dt, work, dt) if machine[CP_MELT] > 0.0 else 0.0
+    part_lost = _part(machine, state, fan, mass_rate * dt, work, dt) if machine[DENSITY] > 0.0 else 0.0
     kept = 0.0
     if machine[AIR_CAPACITY] > 0.0:
         hotend_fan = machine[HOTEND_FAN_W] if state[HOT] > HOTEND_FAN_ON_C else 0.0

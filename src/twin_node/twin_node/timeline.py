@@ -85,7 +85,7 @@ def heater_vector(heater: HeaterProfile | None) -> np.ndarray:
 
 def machine_vector(profile: MachineProfile, material: Material | None) -> np.ndarray:
     """The machine's other parameters as the kernels want them, with scales of motion, homing and mass (1)."""
-    thermal = (0.0, 0.0, 0.0, 1.0)
+    thermal = (0.0, 0.0, 0.0, 0.0)
     if material is not None and material.heat_capacity_melt is not None:
         thermal = (
             material.heat_capacity_solid, material.heat_capacity_melt, material.softening, material.density,
