@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from industriverse_core.artefacts import Subsystem
+from industriverse_core.errors import CoreError
 from industriverse_core.machine import Enclosure, load_machine
 from industriverse_core.material import load_material
 from industriverse_core.program import Heater, Op, build_program
@@ -101,3 +102,23 @@ def test_cooling_to_the_window_is_the_closed_form():
     assert electric == 0.0
     assert kernels.time_to_cool(vector, 25.0, 200.0, 20.0, 0.0, 0.0) == math.inf
     assert kernels.time_to_cool(vector, 25.0, 100.0, 150.0, 0.0, 0.0) == 0.0
+
+
+def test_a_wait_for_cooling_takes_its_time_and_one_for_heating_alone_does_not():
+    """Down from 200 to 150 degC: the loss's time constant, then the settling."""
+    hot = {"op": Op.WAIT_HEATER, "target": Heater.HOTEND, "value": 200.0}
+    down = {"op": Op.WAIT_HEATER, "target": Heater.HOTEND, "value": 150.0}
+    heating, cooling = (build_timeline(build_program([hot, {**down, "turns": n}]), PRINTER, PLA) for n in (0, 1))
+    heater = PRINTER.hotend
+    tau = heater.heat_capacity / heater.loss
+    expected = tau * math.log((200.0 - 25.0) / (150.0 + heater.window - 25.0)) + heater.settle_time
+    assert heating.duration_s[1] == 0.0
+    assert cooling.duration_s[1] == pytest.approx(expected)
+    assert 150.0 <= cooling.hotend_c[1] < 150.0 + heater.window
+    assert abs(balance(cooling)) < 1e-9 * cooling.electric_j
+
+
+def test_a_wait_to_cool_below_the_room_is_refused():
+    rows = [{"op": Op.WAIT_HEATER, "target": Heater.BED, "value": 10.0, "turns": 1, "line": 7}]
+    with pytest.raises(CoreError, match="line 7: the bed waits for 10 degC, which it does not reach by cooling"):
+        build_timeline(build_program(rows), PRINTER, PLA)

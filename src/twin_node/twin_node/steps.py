@@ -96,7 +96,7 @@ def steps_of(
         homing_s=homing,
         dwell_s=np.where(op == Op.DWELL, plan.duration_s, 0.0),
         wait=wait.astype(np.int8),
-        cools=np.zeros(len(program), bool),
+        cools=waits & (program.columns["turns"] > 0),
         hotend_target_c=_held(heats & (target == Heater.HOTEND), value),
         bed_target_c=_held(heats & (target == Heater.BED), value),
         fan=_held(op == Op.SET_FAN, np.clip(np.nan_to_num(value), 0.0, 1.0)),

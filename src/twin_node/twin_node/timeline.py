@@ -122,7 +122,7 @@ def build_timeline(
         machine_vector(profile, material), start, result,
     )  # fmt: skip
     if stuck >= 0:
-        raise _unreachable(program, steps, stuck)
+        raise _unreachable(program, steps, stuck, profile.ambient)
     duration = result[kernels.DURATION]
     energy, peak = _powers(program, profile, material, steps, result)
     return Timeline(
@@ -212,12 +212,15 @@ def _powers(
     return energy, peak
 
 
-def _unreachable(program: Program, steps: Steps, index: int) -> PredictionError:
+def _unreachable(program: Program, steps: Steps, index: int, ambient_c: float) -> PredictionError:
     bed = steps.wait[index] == WAIT_BED
     target = (steps.bed_target_c if bed else steps.hotend_target_c)[index]
+    cooling = steps.cools[index] and target <= ambient_c
+    how = f"by cooling in a room of {ambient_c:.0f} degC" if cooling else "at full power"
+    remedy = "Lower the temperature, or correct the heater's power and loss in the machine profile."
     return PredictionError(
         ErrorCode.CANNOT_PREDICT,
         f"line {int(program.columns['line'][index])}: the {'bed' if bed else 'hot end'} waits for {target:.0f} degC, "
-        "which it does not reach at full power.",
-        "Lower the temperature, or correct the heater's power and loss in the machine profile.",
+        f"which it does not reach {how}.",
+        "Wait for a temperature above the room's." if cooling else remedy,
     )

@@ -7,10 +7,13 @@ from industriverse_core.material import load_material
 from industriverse_core.program import Heater, Op, build_program
 from twin_node.oracle import predict
 from twin_node.shadow import ThermalTwin
+from twin_node.timeline import machine_vector
 
 
 def warm_up() -> None:
-    """Predict one tiny job, and step one heater."""
+    """Predict one tiny job, and step one heater and the air of an enclosure."""
+    from twin_node import thermal_kernels as kernels
+
     profile = load_machine("prusa_mk3s")
     program = build_program(
         [
@@ -22,3 +25,4 @@ def warm_up() -> None:
     predict(program, profile, load_material("PLA"))
     if profile.bed is not None:
         ThermalTwin(profile.bed, 25.0).step(25.0, 60.0, 0.0, 0.0, 1.0)
+    kernels.warm_air(machine_vector(profile, None), 25.0, 1.0, 1.0)
