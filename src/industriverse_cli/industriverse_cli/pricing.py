@@ -71,7 +71,8 @@ def _priced(case: Case, tariff: Tariff, order: Order) -> tuple[PriceBreakdown, P
     try:
         timeline = build_timeline(case.program, case.profile, case.material)
         prediction = prediction_of(timeline, case.profile, case.material)
-        details = details_of(timeline, case.profile, case.material)
+        removed_m3 = timeline.steps.removed_m3 if case.profile.stock is not None else None
+        details = details_of(timeline, case.profile, case.material, removed_m3)
         return price_part(prediction, case.profile, case.material, tariff, details, order), prediction, refusal
     except PredictionError:
         if refusal is not None:

@@ -202,7 +202,7 @@ def test_a_near_miss_gets_a_suggestion():
         ("print_acceleration: 1250 mm/s^2", "print_acceleration: -5 mm/s^2", "kinematics.print_acceleration"),
         ("id: prusa_mk3s", "id: Prusa MK3S", "id: "),
         ("planner: classic_jerk", "planner: magic", "kinematics.planner"),
-        ("  power: 40 W", "  power: 40 mm", "hotend.power: '40 mm'"),
+        ("  power: 38 W", "  power: 38 mm", "hotend.power: '38 mm'"),
     ],
 )
 def test_wrong_profiles(tmp_path, old, new, message):

@@ -10,10 +10,13 @@ from twin_node.autocorrect.moves import merge_moves
 from twin_node.autocorrect.travel import shorten_travel
 from twin_node.oracle import predict
 from twin_node.shadow import ThermalTwin
+from twin_node.timeline import machine_vector
 
 
 def warm_up() -> None:
-    """Predict and rewrite one tiny job, and step one heater."""
+    """Predict and rewrite one tiny job, step one heater and the air of an enclosure."""
+    from twin_node import thermal_kernels as kernels
+
     profile = load_machine("prusa_mk3s")
     program = build_program(
         [
@@ -32,3 +35,4 @@ def warm_up() -> None:
     shorten_travel(build_program(islands), profile, None)
     if profile.bed is not None:
         ThermalTwin(profile.bed, 25.0).step(25.0, 60.0, 0.0, 0.0, 1.0)
+    kernels.warm_air(machine_vector(profile, None), 25.0, 1.0, 1.0)
