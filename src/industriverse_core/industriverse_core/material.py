@@ -38,6 +38,7 @@ class Material(Document):
     nozzle_min: Celsius | None = None
     nozzle_max: Celsius | None = None
     bed_max: Celsius | None = None
+    bed_hold: Celsius | None = Field(default=None, description="bed that holds the part once the first layers stand")
     chemical_exergy: JoulesPerKg = Field(gt=0)
     cutting_energy: JoulesPerCubicMetre | None = Field(
         default=None, gt=0, description="electric energy for each volume that a mill removes, above its idle power"
