@@ -1,5 +1,7 @@
 """Milling: idle power, cutting energy of what is removed, coolant, and the spindle's limit."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -8,8 +10,12 @@ from industriverse_core.errors import CoreError, ErrorCode
 from industriverse_core.machine import Box, Tool, load_machine
 from industriverse_core.material import load_material
 from industriverse_core.program import Op, build_program
+from industriverse_core.telemetry import MachineState, TelemetrySample
+from twin_node.account import Account
 from twin_node.milling import mean_power_w
 from twin_node.oracle import predict
+from twin_node.tariff import load_tariff
+from twin_node.shadow import Shadow
 from twin_node.timeline import build_timeline
 
 BLANK = Box.model_validate({
@@ -94,3 +100,39 @@ def test_the_uncertainty_of_the_cutting_energy_widens_the_spindles_interval():
 def test_the_mean_power_over_a_window():
     energy, duration = np.array([0.0, 10.0, 10.0, 0.0]), np.array([5.0, 1.0, 0.1, 5.0])
     assert mean_power_w(energy, duration, 1.0) == pytest.approx([0.0, 10.0, 19.0, 0.0])
+
+
+def samples(timeline, period_s=0.5):
+    """Telemetry of a mill that does what its timeline says."""
+    total = sum(timeline.energy_j.values())
+    used, end = np.concatenate([[0.0], np.cumsum(total)]), np.concatenate([[0.0], timeline.end_s])
+    for clock in np.append(np.arange(0.0, timeline.total_s, period_s), timeline.total_s):
+        index = min(int(np.searchsorted(timeline.end_s, clock, side="right")), len(timeline.steps) - 1)
+        duration = timeline.duration_s[index]
+        yield TelemetrySample(
+            stamp_s=float(clock), machine_id=MILL.id, incarnation=1, challenge=1, state=MachineState.EXECUTING,
+            job_id="J1", program_digest=timeline.program.digest, instruction=index,
+            progress=float(clock) / timeline.total_s, energy_j=float(np.interp(clock, end, used)),
+            power_w=float(total[index] / duration) if duration > 0.0 else 0.0,
+        )  # fmt: skip
+
+
+def test_the_books_of_a_mill_close_with_cut_and_coolant():
+    timeline = build_timeline(slot(), MILL, ALUMINIUM)
+    account = Account("J1", timeline.program.digest, MILL, timeline, ALUMINIUM)
+    for sample in samples(timeline, 0.1):
+        account.observe(sample)
+    account.executed = len(timeline.steps)
+    entry = account.close(load_tariff("default"))
+    assert abs(entry.residual_fraction) < 0.01
+    for subsystem in (Subsystem.SPINDLE, Subsystem.COOLANT):
+        expected = float(timeline.energy_j[subsystem].sum())
+        assert entry.energy_by_subsystem_j[subsystem] == pytest.approx(expected, rel=0.03)
+
+
+def test_the_shadow_expects_the_power_of_the_cut():
+    timeline = build_timeline(slot(), MILL, ALUMINIUM)
+    shadow = Shadow(MILL)
+    shadow.begin(timeline, ALUMINIUM)
+    scores = [shadow.observe(sample)[3].z_score for sample in samples(timeline, 0.1)]
+    assert max(abs(score) for score in scores if math.isfinite(score)) < 3.0

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from industriverse_core.artefacts import Subsystem
 from industriverse_core.errors import CoreError
@@ -122,3 +124,33 @@ def test_a_wait_to_cool_below_the_room_is_refused():
     rows = [{"op": Op.WAIT_HEATER, "target": Heater.BED, "value": 10.0, "turns": 1, "line": 7}]
     with pytest.raises(CoreError, match="line 7: the bed waits for 10 degC, which it does not reach by cooling"):
         build_timeline(build_program(rows), PRINTER, PLA)
+
+
+temperatures = st.sampled_from([0.0, 40.0, 60.0, 110.0])
+instructions = st.one_of(
+    st.builds(
+        lambda op, target, value, turns: {"op": op, "target": target, "value": value, "turns": turns},
+        st.sampled_from([Op.SET_HEATER, Op.WAIT_HEATER]), st.sampled_from([Heater.HOTEND, Heater.BED]), temperatures,
+        st.just(0),
+    ),
+    st.builds(lambda value: {"op": Op.SET_FAN, "value": value}, st.floats(0.0, 1.0)),
+    st.builds(lambda value: {"op": Op.DWELL, "value": value}, st.floats(0.0, 500.0)),
+    st.builds(
+        lambda x, volume: {"op": Op.STRAIGHT_FEED, "x_m": x, "extrude_m3": volume, "feed_m_s": 0.05},
+        st.floats(0.0, 0.2), st.floats(-2e-9, 5e-8),
+    ),
+    st.sampled_from([{"op": Op.HOME, "target": 7, "x_m": 0.0}, {"op": Op.LEVEL_BED}, {"op": Op.MOTORS_OFF}]),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows=st.lists(instructions, min_size=1, max_size=25), enclosed=st.booleans())
+def test_the_books_of_any_program_close(rows, enclosed):
+    timeline = build_timeline(build_program(rows), ENCLOSED if enclosed else PRINTER, PLA)
+    assert abs(balance(timeline)) <= 1e-8 * max(1.0, timeline.electric_j)
+    for name in ("hotend_c", "bed_c", "air_c", "part_c"):
+        column = getattr(timeline, name)
+        assert np.all((column >= PRINTER.ambient - 1e-6) & (column <= 130.0)), name
+    longer = timeline.duration_s > 0.0
+    mean_w = sum(column[longer] for column in timeline.energy_j.values()) / timeline.duration_s[longer]
+    assert np.all(timeline.peak_power_w[longer] >= mean_w * (1.0 - 1e-9))

@@ -146,7 +146,7 @@ def _totals(
     time = sums[kernels.DURATION]
     nominal = np.maximum(steps.motion_s + steps.homing_s + steps.dwell_s, 0.0)
     scale = np.divide(time, time[0], out=np.ones_like(time), where=time[0] > 0)
-    motors_off_s = float(np.sum(nominal[steps.motors == 0.0]))
+    motors_off_s = float(np.sum(nominal[~steps.motors]))
     enabled_s = np.maximum(0.0, float(nominal.sum()) - motors_off_s) * scale
     fan_s = float(np.sum(nominal * steps.fan)) * scale
     energy = {
@@ -158,7 +158,7 @@ def _totals(
     steady = power.electronics * electronics + power.motors_enabled * motors + power.fan * fan
     if power.coolant > 0.0:
         energy[Subsystem.COOLANT] = power.coolant * coolant * float(np.sum(nominal * steps.coolant)) * scale
-        steady = steady + power.coolant * coolant * steps.coolant.max(initial=0.0)
+        steady = steady + power.coolant * coolant * float(steps.coolant.any())
     if profile.spindle is not None:
         turning_s = float(np.sum(nominal * np.minimum(steps.spindle, 1.0))) * scale
         cutting, k = cutting_j(steps.removed_m3, material), _factors(random, profile.spindle.uncertainty)

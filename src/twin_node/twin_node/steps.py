@@ -38,9 +38,9 @@ class Steps:
         cools: whether the wait ends only when a heater that is too hot has cooled.
         hotend_target_c, bed_target_c: in force during the step; 0 = off.
         fan: part-cooling fan, 0..1.
-        motors: 1 while the motors are enabled.
+        motors: whether the motors are enabled.
         spindle: share of the spindle's highest speed, 0..1.
-        coolant: 1 while flood or mist is on.
+        coolant: whether flood or mist is on.
         path_m: path travelled by the tool.
         speed_m_s: highest speed of the tool.
         melted_kg: material that leaves the nozzle for good (a retraction that returns does not count again).
@@ -81,33 +81,51 @@ def steps_of(
     _check(program, profile, material)
     op, target, value = (program.columns[name] for name in ("op", "target", "value"))
     moving = program.is_motion()
-    starts = program.starts_m()
-    tool_moves = moving & np.any(program.positions_m() != starts, axis=1) | (op == Op.ARC_FEED)
-    homing = np.where(op == Op.HOME, profile.kinematics.homing_time, 0.0)
-    homing = np.where(op == Op.LEVEL_BED, profile.kinematics.leveling_time, homing)
-    heats = (op == Op.SET_HEATER) | (op == Op.WAIT_HEATER)
+    tool_moves = moving & _changes_place(program) | (op == Op.ARC_FEED)
+    homing = _where(op == Op.HOME, profile.kinematics.homing_time)
+    homing[op == Op.LEVEL_BED] = profile.kinematics.leveling_time
     waits = op == Op.WAIT_HEATER
-    wait = np.where(waits & (target == Heater.HOTEND), WAIT_HOTEND, WAIT_NONE)
-    wait = np.where(waits & (target == Heater.BED), WAIT_BED, wait)
+    heats = (op == Op.SET_HEATER) | waits
+    wait = np.zeros(len(program), np.int8)
+    wait[waits & (target == Heater.HOTEND)] = WAIT_HOTEND
+    wait[waits & (target == Heater.BED)] = WAIT_BED
     turning = np.isin(op, _SPINDLE_ON)
     spindle_max = profile.spindle.max_speed if profile.spindle else math.inf
+    moved = moving | (op == Op.HOME) | (op == Op.LEVEL_BED)
     return Steps(
         motion_s=np.where(moving, plan.duration_s, 0.0),
         homing_s=homing,
-        dwell_s=np.where(op == Op.DWELL, plan.duration_s, 0.0),
-        wait=wait.astype(np.int8),
+        dwell_s=_where(op == Op.DWELL, plan.duration_s),
+        wait=wait,
         cools=waits & (program.columns["turns"] > 0),
         hotend_target_c=_held(heats & (target == Heater.HOTEND), value),
         bed_target_c=_held(heats & (target == Heater.BED), value),
         fan=_held(op == Op.SET_FAN, np.clip(np.nan_to_num(value), 0.0, 1.0)),
-        motors=_held(moving | (homing > 0) | (op == Op.MOTORS_OFF), np.where(op == Op.MOTORS_OFF, 0.0, 1.0)),
+        motors=_held(moved | (op == Op.MOTORS_OFF), moved),
         spindle=_held(turning | np.isin(op, _SPINDLE_OFF), np.where(turning, np.abs(value) / spindle_max, 0.0)),
-        coolant=_held(np.isin(op, (*_COOLANT_ON, *_COOLANT_OFF)), np.isin(op, _COOLANT_ON).astype(float)),
+        coolant=_held(np.isin(op, (*_COOLANT_ON, *_COOLANT_OFF)), np.isin(op, _COOLANT_ON)),
         path_m=np.where(tool_moves, plan.length_m, 0.0),
         speed_m_s=np.where(tool_moves, plan.cruise_m_s, 0.0),
         melted_kg=melted_m3(program) * (material.density if material else 0.0),
         removed_m3=np.zeros(len(program)) if removed_m3 is None else removed_m3,
     )
+
+
+def _changes_place(program: Program) -> np.ndarray:
+    """Mask of the instructions that end elsewhere than they begin; the first begins at the origin."""
+    changes = np.zeros(len(program), bool)
+    for name in ("x_m", "y_m", "z_m"):
+        column = program.columns[name]
+        changes[1:] |= column[1:] != column[:-1]
+        changes[:1] |= column[:1] != 0.0
+    return changes
+
+
+def _where(mask: np.ndarray, value: float | np.ndarray) -> np.ndarray:
+    """`value` where the mask is true, else 0; pages of a long column that stay 0 take no memory."""
+    column = np.zeros(len(mask))
+    column[mask] = value[mask] if isinstance(value, np.ndarray) else value
+    return column
 
 
 def melted_m3(program: Program) -> np.ndarray:
@@ -157,9 +175,12 @@ def aggregate(steps: Steps, longest_s: float) -> Steps:
 
 
 def _held(changes: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """The value of the last change at or before each step; 0 before the first."""
-    last = np.maximum.accumulate(np.where(changes, np.arange(len(value)), -1))
-    return np.where(last >= 0, value[np.maximum(last, 0)], 0.0)
+    """The value of the last change at or before each step, in the values' type; 0 before the first."""
+    places = np.flatnonzero(changes)
+    held = np.zeros(len(value), value.dtype)
+    if len(places):
+        held[places[0] :] = np.repeat(value[places], np.diff(np.append(places, len(value))))
+    return held
 
 
 def _check(program: Program, profile: MachineProfile, material: Material | None) -> None:

@@ -14,7 +14,7 @@ from twin_node.timeline import machine_vector
 
 
 def warm_up() -> None:
-    """Predict and rewrite one tiny job, step one heater and the air of an enclosure."""
+    """Predict and rewrite one tiny job, and step one heater and the air of an enclosure."""
     from twin_node import thermal_kernels as kernels
 
     profile = load_machine("prusa_mk3s")
