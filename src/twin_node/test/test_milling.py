@@ -14,8 +14,8 @@ from industriverse_core.telemetry import MachineState, TelemetrySample
 from twin_node.account import Account
 from twin_node.milling import mean_power_w
 from twin_node.oracle import predict
-from twin_node.tariff import load_tariff
 from twin_node.shadow import Shadow
+from twin_node.tariff import load_tariff
 from twin_node.timeline import build_timeline
 
 BLANK = Box.model_validate({
