@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from industriverse_cli import catalogue, programs, showing
+from industriverse_cli import catalogue, converting, programs, showing
 from industriverse_cli.cell import commands as cell
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
 from industriverse_core.errors import CoreError, ErrorCode, InputError
@@ -34,6 +34,7 @@ app.command("check", rich_help_panel=PROGRAM_PANEL)(programs.check)
 app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
 app.command("price", rich_help_panel=PROGRAM_PANEL)(programs.price)
 app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)
+app.command("convert", rich_help_panel=PROGRAM_PANEL)(converting.convert)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)
 app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)
 app.command("submit", rich_help_panel=CELL_PANEL)(cell.submit)

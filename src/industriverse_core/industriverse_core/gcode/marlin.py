@@ -35,7 +35,7 @@ LEGACY_K = 10.0  # Prusa firmware takes M900 K from here on as the old unit, whi
 # Codes that change neither motion nor heat: display, reports, sounds, checks of the printer's model.
 IGNORED = frozenset(
     [f"M{code}" for code in (17, 31, *range(73, 79), 105, 110, 113, 114, 115, 117, 118, 119, 145, 150, 155, 300)]
-    + [f"M{code}" for code in (412, 486, 555, 569, 591, 593)]
+    + [f"M{code}" for code in (412, 413, 420, 486, 555, 569, 591, 593)]
     + [f"M862.{check}" for check in range(1, 8)]
     # Bambu: lights, camera and its laser, inspection of what was printed, clog and vibration watch, sounds, stages
     + [f"M{code}" for code in (710, 960, 971, 972, 973, 975, 981, 982, "982.2", "982.4", 991, 1002, 1006, 1007)]

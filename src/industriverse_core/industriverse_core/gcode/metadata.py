@@ -6,6 +6,7 @@ import math
 import re
 
 from industriverse_core.errors import ErrorCode, InputError
+from industriverse_core.gcode import slicers
 from industriverse_core.program import Metadata
 
 HEAD_BYTES = 1 << 16
@@ -41,7 +42,8 @@ def read_metadata(data: bytes, name: str, dialect: str) -> Metadata:
     """
     ends = data[:HEAD_BYTES] + b"\n" + data[max(len(data) - TAIL_BYTES, HEAD_BYTES) :]
     generator = _GENERATOR.search(data[:HEAD_BYTES])
-    written = _setting(ends, b"filament_diameter")
+    other = slicers.settings(ends)
+    written = _setting(ends, b"filament_diameter") or other.get("filament_diameter", "")
     diameter_mm = _number(written, math.nan) if written else DEFAULT_FILAMENT_MM
     if not FILAMENT_MM[0] <= diameter_mm <= FILAMENT_MM[1]:
         raise InputError(
@@ -52,13 +54,17 @@ def read_metadata(data: bytes, name: str, dialect: str) -> Metadata:
     return Metadata(
         name=name,
         dialect=dialect,
-        generator=_text(generator.group(1)).partition(" on ")[0] if generator else "",
-        material=_setting(ends, b"filament_type"),
-        machine=_setting(ends, b"printer_model"),
+        generator=slicers.generator(data[:HEAD_BYTES])
+        or (_text(generator.group(1)).partition(" on ")[0] if generator else ""),
+        material=_first(_setting(ends, b"filament_type") or other.get("filament_type", "")),
+        machine=_setting(ends, b"printer_model") or other.get("printer_model", ""),
         filament_diameter_m=diameter_mm / 1e3,
-        nozzle_diameter_m=_number(_setting(ends, b"nozzle_diameter"), 0.0) / 1e3,
-        layer_height_m=_number(_setting(ends, b"layer_height") or _setting(ends, b"Layer height"), 0.0) / 1e3,
-        slicer_time_s=_slicer_time_s(ends),
+        nozzle_diameter_m=_number(_setting(ends, b"nozzle_diameter") or other.get("nozzle_diameter", ""), 0.0) / 1e3,
+        layer_height_m=_number(
+            _setting(ends, b"layer_height") or _setting(ends, b"Layer height") or other.get("layer_height", ""), 0.0
+        )
+        / 1e3,
+        slicer_time_s=_slicer_time_s(ends) or _duration_s(other.get(slicers.TIME, "")),
     )
 
 
@@ -88,5 +94,10 @@ def _slicer_time_s(data: bytes) -> float:
     """The slicer's own estimate [s], 0 when it gives none."""
     written = _setting(data, b"estimated printing time (normal mode)")
     if written:
-        return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(written))
+        return _duration_s(written)
     return _number(_setting(data, b"TIME"), 0.0)
+
+
+def _duration_s(written: str) -> float:
+    """'1h 23m 25s' [s]."""
+    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(written))
