@@ -57,7 +57,7 @@ class Cycle:
 # what a refused line must not change, besides `state` and the rows
 _UNDONE = (
     "spindle", "spindle_rpm", "tool", "selected_tool", "work_offset", "frames", "moved", "feed_mode",
-    "retract_mode", "cycle",
+    "retract_mode", "cycle", "filament_said",
 )  # fmt: skip
 
 
@@ -76,6 +76,7 @@ class Session:
     notes: list[SourceNote] = field(default_factory=list)
     noted: Counter[str] = field(default_factory=Counter)
     ignored: set[str] = field(default_factory=set)
+    filament_said: str = ""  # M82 or M83, when said since the last G90 or G91
     targets_c: dict[Heater, float] = field(default_factory=dict)
     spindle: Op = Op.STOP_SPINDLE_TURNING
     spindle_rpm: float = 0.0
