@@ -63,7 +63,7 @@ printer = [
     row(Op.MOTORS_OFF, target=st.integers(1, 15)),
     row(Op.SET_LIMIT, target=st.sampled_from([limit for limit in Limit if limit != ratio]), value=st.floats(0, 50)),
     row(Op.SET_LIMIT, target=st.just(ratio), value=st.floats(0, 0.99)),
-    row(Op.SET_PRESSURE_ADVANCE, value=st.floats(0, 9)),
+    row(Op.SET_PRESSURE_ADVANCE, value=st.floats(0, 99)),
 ]
 
 
@@ -130,3 +130,57 @@ def test_examples_have_their_digest_in_every_container(name, tmp_path):
 
 def test_every_example_is_golden():
     assert {path.name for path in EXAMPLES.iterdir() if path.suffix in (".gcode", ".ngc")} == set(GOLDEN)
+
+
+# --- any words at all -----------------------------------------------------------------------------------
+
+MILL_CODES = (
+    "G0 G1 G2 G3 G4 G10 G17 G18 G19 G20 G21 G28 G28.1 G30 G53 G54 G55 G59.1 G73 G74 G80 G81 G82 G83 G84 G85 G86 G89 "
+    "G90 G91 G90.1 G91.1 G92 G92.1 G92.2 G92.3 G93 G94 G95 G98 G99 M3 M4 M5 M6 M7 M9 M0 M30"
+).split()
+PRINTER_CODES = (
+    "G0 G1 G2 G3 G4 G18 G20 G21 G28 G29 G53 G54 G90 G91 G92 M82 M83 M104 M109 M190 M106 M107 M201 M204 M205 M220 M221 "
+    "M302 M400 M486 M1002 M1006 T0 T1 SET_VELOCITY_LIMIT TEMPERATURE_WAIT TURN_OFF_HEATERS SET_PRESSURE_ADVANCE "
+    "START_PRINT BED_MESH_CALIBRATE M572 M900"
+).split()
+NUMBERS = ("", "0", "1", "-1", "2.5", "10", "100", "-0.5", "1000", "0.001", "1e5", "60")
+ODD = ("ACCEL=5", "TARGET=", "SENSOR=extruder", "MINIMUM=20", "=", "#1", "[", "(c)", ";x", "*12", "%", "/", "_", "@")
+word = st.one_of(
+    st.builds("".join, st.tuples(st.sampled_from("XYZEFIJKRPQLSTDNHABCO"), st.sampled_from(NUMBERS))),
+    st.sampled_from(ODD),
+)
+
+
+def texts(codes):
+    line = st.builds(
+        lambda names, words, gap: gap.join([*names, *words]),
+        st.lists(st.sampled_from(codes), min_size=1, max_size=2), st.lists(word, max_size=5), st.sampled_from(" \t"),
+    )  # fmt: skip
+    return st.lists(line, min_size=1, max_size=10).map("\n".join)
+
+
+def read_well(text: str, dialect: str):
+    """Whatever is written: no crash, one note for each unread line, no NaN, and what was read can be written."""
+    program = read_gcode(text.encode(), "x", dialect)
+    unread = program.op == Op.UNKNOWN
+    assert unread.sum() == sum(note.kind != "ignored" for note in program.notes)
+    assert all(note.line > 0 and note.reason for note in program.notes)
+    for name in (*AXES, "extrude_m3", "center_1_m", "center_2_m", "value"):
+        assert np.isfinite(program.columns[name]).all(), name
+    ignored = tuple(note for note in program.notes if note.kind == "ignored")
+    kept = {name: column[~unread] for name, column in program.columns.items()}
+    if len(kept["op"]) and len(kept["op"]) < 2000:
+        again = read_gcode(write_gcode(type(program)(kept, program.metadata, ignored)), "again")
+        assert again.digest == type(program)(kept, program.metadata, ignored).digest
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts(MILL_CODES))
+def test_any_words_for_a_mill(text):
+    read_well("G21 G90 G98 S100 M3 F60\nG0 X0 Z5\n" + text, "rs274")
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts(PRINTER_CODES))
+def test_any_words_for_a_printer(text):
+    read_well("G21\n" + text + "\nG1 X1 F60", "marlin")

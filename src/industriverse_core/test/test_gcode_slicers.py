@@ -58,10 +58,10 @@ KISS_END = "; Estimated Build Time:   332.83 minutes\n"
 @pytest.mark.parametrize(
     ("head", "tail", "generator", "material", "machine", "time_s", "layer_mm", "filament_mm", "nozzle_mm"),
     [
-        (PRUSA, PRUSA_END, "PrusaSlicer 2.9.2", "PETG", "MK4", 91405.0, 0.15, 2.85, 0.6),
+        (PRUSA, PRUSA_END, "PrusaSlicer 2.9.2", "PETG;PLA", "MK4", 91405.0, 0.15, 2.85, 0.6),
         (CURA, "", "Cura_SteamEngine 5.6.0", "", "Creality Ender-3", 6666.0, 0.2, 1.75, 0.0),
-        (BAMBU, "", "BambuStudio 01.07.03.50", "PLA-CF", "Bambu Lab X1 Carbon", 13047.0, 0.2, 1.75, 0.4),
-        (ORCA, PRUSA_END, "OrcaSlicer 2.1.1", "PETG", "MK4", 91405.0, 0.15, 2.85, 0.6),
+        (BAMBU, "", "BambuStudio 01.07.03.50", "PLA-CF;PLA", "Bambu Lab X1 Carbon", 13047.0, 0.2, 1.75, 0.4),
+        (ORCA, PRUSA_END, "OrcaSlicer 2.1.1", "PETG;PLA", "MK4", 91405.0, 0.15, 2.85, 0.6),
         (SIMPLIFY, SIMPLIFY_END, "Simplify3D(R) Version 4.1.2", "PLA", "Ender 3", 6300.0, 0.25, 2.85, 0.4),
         (KISS, KISS_END, "KISSlicer - FREE 1.6.3", "ABS", "sample printer", 19969.8, 0.25, 3.0, 0.0),
     ],

@@ -25,12 +25,12 @@ from industriverse_core.gcode.session import (
     unsupported,
     whole,
 )
+from industriverse_core.gcode.writer import LEGACY_K
 from industriverse_core.program import Heater, Limit, Op, Plane
 
 Handler = Callable[[Session, Words], None]
 
 MOTOR_LETTERS = "XYZE"
-LEGACY_K = 10.0  # Prusa firmware takes M900 K from here on as the old unit, which is not seconds
 
 # Codes that change neither motion nor heat: display, reports, sounds, checks of the printer's model.
 IGNORED = frozenset(
@@ -293,7 +293,7 @@ def _tool(session: Session, words: Words) -> None:
 
 def _level(session: Session, words: Words) -> None:
     """G29. The unified bed levelling's phases (P) other than 1, and Prusa's 9, work on the mesh and probe nothing."""
-    phase = words.get("P", 1.0)
+    phase = required(words, "P") if "P" in words else 1.0
     if phase in (1.0, 9.0):
         if words.keys() & {"A", "D"} and "P" not in words:
             session.ignore("G29 A", "switches the mesh on or off")

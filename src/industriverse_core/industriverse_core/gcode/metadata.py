@@ -56,7 +56,7 @@ def read_metadata(data: bytes, name: str, dialect: str) -> Metadata:
         dialect=dialect,
         generator=slicers.generator(data[:HEAD_BYTES])
         or (_text(generator.group(1)).partition(" on ")[0] if generator else ""),
-        material=_first(_setting(ends, b"filament_type") or other.get("filament_type", "")),
+        material=_setting(ends, b"filament_type") or other.get("filament_type", ""),
         machine=_setting(ends, b"printer_model") or other.get("printer_model", ""),
         filament_diameter_m=diameter_mm / 1e3,
         nozzle_diameter_m=_number(_setting(ends, b"nozzle_diameter") or other.get("nozzle_diameter", ""), 0.0) / 1e3,

@@ -47,6 +47,7 @@ _FIXED = {
 }
 _SPINDLE = {Op.START_SPINDLE_CLOCKWISE: "M3", Op.START_SPINDLE_COUNTERCLOCKWISE: "M4"}
 LONGEST_COMMENT = 80
+LEGACY_K = 10.0  # Prusa firmware takes M900 K from here on as the old unit, which is not seconds
 _OPS = frozenset(Op)
 _MARLIN_ONLY = frozenset(
     (Op.HOME, Op.LEVEL_BED, Op.SET_HEATER, Op.WAIT_HEATER, Op.SET_FAN, Op.MOTORS_OFF, Op.SET_LIMIT)
@@ -235,7 +236,7 @@ def _additive(op: Op, target: int, value: float, turns: int) -> str | None:
             return None
         return _LIMIT_WORDS[Limit(target)] + _decimal(value * 1e3, lambda number: number * 1e-3, value)
     if op is Op.SET_PRESSURE_ADVANCE:
-        return "M900 K" + _decimal(value, float, value)
+        return ("M900 K" if value < LEGACY_K else "M572 S") + _decimal(value, float, value)
     if target not in _HEATER_CODES or turns not in (0, 1):
         return None
     letter = "R" if op is Op.WAIT_HEATER and turns == 1 else "S"
