@@ -158,7 +158,8 @@ def _carry_out(session: Session, letters: str, values: list[float], status: int,
         _check_line_number(session, letters, values)
     if letters.startswith("N"):
         letters, values = letters[1:], values[1:]
-    if session.dialect == "marlin" and klipper.carry_out(session):
+    begins_with_a_name = math.isnan(values[0]) if letters else status != tokens.OK
+    if begins_with_a_name and session.dialect == "marlin" and klipper.carry_out(session):
         return
     command = _name(letters[0], values[0]) if letters and letters[0] in _COMMAND_LETTERS else ""
     rules = marlin if session.dialect == "marlin" else rs274

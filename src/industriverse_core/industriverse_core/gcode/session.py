@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ _UNDONE = (
     "spindle", "spindle_rpm", "tool", "selected_tool", "work_offset", "frames", "moved", "feed_mode",
     "retract_mode", "cycle", "filament_said",
 )  # fmt: skip
+_remembered = attrgetter(*_UNDONE)
 
 
 @dataclass(slots=True)
@@ -101,7 +103,7 @@ class Session:
 
     def mark(self) -> tuple[Any, ...]:
         """The present state, for `undo`."""
-        return self.count, self.state.copy(), [getattr(self, name) for name in _UNDONE], dict(self.targets_c)
+        return self.count, self.state.copy(), _remembered(self), dict(self.targets_c)
 
     def undo(self, mark: tuple[Any, ...]) -> None:
         """Take back what was carried out since `mark`: a refused line does nothing."""
