@@ -57,7 +57,6 @@ class Session:
     tool: int = 0
     selected_tool: int = -1
     work_offset: str = ""
-    line_number: float = math.nan  # the last accepted N of a line with a checksum
     ended: bool = False
 
     def __post_init__(self) -> None:
