@@ -91,7 +91,6 @@ class Session:
     retract_mode: str = ""  # G98, G99; '' before the first
     cycle: Cycle | None = None  # the canned cycle in force
     cycle_rows: int = 0
-    line_number: float = math.nan  # the last accepted N of a line with a checksum
     ended: bool = False
 
     def __post_init__(self) -> None:
