@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from industriverse_cli import autocorrecting, catalogue, pricing, programs, showing
+from industriverse_cli import autocorrecting, catalogue, converting, pricing, programs, showing
 from industriverse_cli.cell import commands as cell
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
 from industriverse_core.errors import CoreError, ErrorCode, InputError
@@ -35,6 +35,7 @@ app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
 app.command("price", rich_help_panel=PROGRAM_PANEL)(pricing.price)
 app.command("autocorrect", rich_help_panel=PROGRAM_PANEL)(autocorrecting.autocorrect)
 app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)
+app.command("convert", rich_help_panel=PROGRAM_PANEL)(converting.convert)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)
 app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)
 app.command("submit", rich_help_panel=CELL_PANEL)(cell.submit)

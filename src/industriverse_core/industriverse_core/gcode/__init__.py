@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from industriverse_core.gcode.offsets import Stored
@@ -28,7 +29,7 @@ def read_gcode(data: bytes, name: str, dialect: str | None = None, stored: Store
     """
     from industriverse_core.gcode.reader import read
 
-    return read(data, name, dialect, stored)
+    return read(io.BytesIO(data), name, dialect, stored)
 
 
 def load_program(path: Path) -> Program:
@@ -37,10 +38,12 @@ def load_program(path: Path) -> Program:
     Raises InputError: FILE_* (missing, directory, empty, unreadable, above 512 MB), NOT_A_PROGRAM,
     BYTECODE_BROKEN or DIGEST_MISMATCH.
     """
-    from industriverse_core.files import read_bytes
+    from industriverse_core.files import opened
+    from industriverse_core.gcode.reader import read
     from industriverse_core.program import read_program
 
-    data = read_bytes(path, MAX_GCODE_BYTES)
-    if data.startswith(ARROW_MAGIC):
-        return read_program(path)
-    return read_gcode(data, path.name)
+    with opened(path, MAX_GCODE_BYTES) as file:
+        if file.read(len(ARROW_MAGIC)) != ARROW_MAGIC:
+            file.seek(0)
+            return read(file, path.name, None)
+    return read_program(path)

@@ -25,17 +25,17 @@ from industriverse_core.gcode.session import (
     unsupported,
     whole,
 )
+from industriverse_core.gcode.writer import LEGACY_K
 from industriverse_core.program import Heater, Limit, Op, Plane
 
 Handler = Callable[[Session, Words], None]
 
 MOTOR_LETTERS = "XYZE"
-LEGACY_K = 10.0  # Prusa firmware takes M900 K from here on as the old unit, which is not seconds
 
 # Codes that change neither motion nor heat: display, reports, sounds, checks of the printer's model.
 IGNORED = frozenset(
     [f"M{code}" for code in (17, 31, *range(73, 79), 105, 110, 113, 114, 115, 117, 118, 119, 145, 150, 155, 300)]
-    + [f"M{code}" for code in (412, 486, 555, 569, 591, 593)]
+    + [f"M{code}" for code in (412, 413, 420, 486, 555, 569, 591, 593)]
     + [f"M862.{check}" for check in range(1, 8)]
     # Bambu: lights, camera and its laser, inspection of what was printed, clog and vibration watch, sounds, stages
     + [f"M{code}" for code in (710, 960, 971, 972, 973, 975, 981, 982, "982.2", "982.4", 991, 1002, 1006, 1007)]
@@ -173,6 +173,8 @@ def _dwell(session: Session, words: Words) -> None:
 
 
 def _home(session: Session, words: Words) -> None:
+    if "O" in words:
+        raise unsupported("homing only where it is needed (O)")
     axes = [axis for axis, letter in enumerate("XYZ") if letter in words] or [0, 1, 2]
     for axis in axes:
         session.state[it.POSITION + axis] = 0.0
@@ -235,6 +237,8 @@ def _acceleration(session: Session, words: Words) -> None:
     names = {"P": Limit.PRINT_ACCELERATION, "R": Limit.RETRACT_ACCELERATION, "T": Limit.TRAVEL_ACCELERATION}
     pairs = [(limit, required(words, letter)) for letter, limit in names.items() if letter in words]
     if "S" in words:
+        if words.keys() & {"P", "R"}:
+            raise unsupported("M204 with S and P or R: controllers differ")
         value = required(words, "S")
         pairs = [(Limit.PRINT_ACCELERATION, value), (Limit.TRAVEL_ACCELERATION, value)]
         if "T" in words:
@@ -249,6 +253,8 @@ def _scale(slot: int, name: str) -> Handler:
     """M220, M221: a percentage that holds from here on."""
 
     def handler(session: Session, words: Words) -> None:
+        if "T" in words and whole(words, "T") != session.tool:
+            raise unsupported("the percentage of another extruder")
         if "S" in words:
             percent = required(words, "S")
             if not 0.0 < percent <= 999.0:
@@ -287,7 +293,7 @@ def _tool(session: Session, words: Words) -> None:
 
 def _level(session: Session, words: Words) -> None:
     """G29. The unified bed levelling's phases (P) other than 1, and Prusa's 9, work on the mesh and probe nothing."""
-    phase = words.get("P", 1.0)
+    phase = required(words, "P") if "P" in words else 1.0
     if phase in (1.0, 9.0):
         if words.keys() & {"A", "D"} and "P" not in words:
             session.ignore("G29 A", "switches the mesh on or off")
@@ -321,15 +327,39 @@ def _volumetric(session: Session, words: Words) -> None:
 
 
 def _motion(mode: int) -> Handler:
-    return lambda session, words: session.move(mode, words)
+    def handler(session: Session, words: Words) -> None:
+        if "E" in words and _filament_is_ambiguous(session):
+            raise unsupported("E where controllers differ: say M82 or M83 behind G90 and G91")
+        session.move(mode, words)
+
+    return handler
 
 
 def _work_offset(name: str) -> Handler:
     return lambda session, words: set_work_offset(session, name)
 
 
+def _relative(session: Session, relative: bool) -> None:
+    """G90, G91."""
+    set_relative(session, relative)
+    session.filament_said = ""
+    session.state[it.HAND_OVER] = float(_filament_is_ambiguous(session))
+
+
 def _relative_filament(session: Session, relative: bool) -> None:
+    """M82, M83."""
     session.state[it.E_RELATIVE] = float(relative)
+    session.filament_said = "M83" if relative else "M82"
+    session.state[it.HAND_OVER] = float(_filament_is_ambiguous(session))
+
+
+def _filament_is_ambiguous(session: Session) -> bool:
+    """Whether controllers disagree on E: M82 and M83 end with the next G90 or G91 in Marlin 2 and win over them there;
+    elsewhere (Klipper, Marlin 1) they stay, and G91 makes the filament relative too."""
+    relative = bool(session.state[it.RELATIVE] == 1.0)
+    elsewhere = relative or bool(session.state[it.E_RELATIVE] == 1.0)
+    marlin_2 = session.filament_said == "M83" if session.filament_said else relative
+    return elsewhere != marlin_2
 
 
 CODES: dict[str, Handler] = {
@@ -345,8 +375,8 @@ CODES: dict[str, Handler] = {
     "G53": _machine_coordinates,
     **{name: _work_offset(name) for name in SYSTEMS},
     "G80": lambda s, w: s.emit(Op.LEVEL_BED),
-    "G90": lambda s, w: set_relative(s, False),
-    "G91": lambda s, w: set_relative(s, True),
+    "G90": lambda s, w: _relative(s, False),
+    "G91": lambda s, w: _relative(s, True),
     "G90.1": lambda s, w: set_centre_absolute(s, True),
     "G91.1": lambda s, w: set_centre_absolute(s, False),
     "G92": set_position,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,9 @@ class Cycle:
 # what a refused line must not change, besides `state` and the rows
 _UNDONE = (
     "spindle", "spindle_rpm", "tool", "selected_tool", "work_offset", "frames", "moved", "feed_mode",
-    "retract_mode", "cycle",
+    "retract_mode", "cycle", "filament_said",
 )  # fmt: skip
+_remembered = attrgetter(*_UNDONE)
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ class Session:
     notes: list[SourceNote] = field(default_factory=list)
     noted: Counter[str] = field(default_factory=Counter)
     ignored: set[str] = field(default_factory=set)
+    filament_said: str = ""  # M82 or M83, when said since the last G90 or G91
     targets_c: dict[Heater, float] = field(default_factory=dict)
     spindle: Op = Op.STOP_SPINDLE_TURNING
     spindle_rpm: float = 0.0
@@ -88,7 +91,6 @@ class Session:
     retract_mode: str = ""  # G98, G99; '' before the first
     cycle: Cycle | None = None  # the canned cycle in force
     cycle_rows: int = 0
-    line_number: float = math.nan  # the last accepted N of a line with a checksum
     ended: bool = False
 
     def __post_init__(self) -> None:
@@ -100,7 +102,7 @@ class Session:
 
     def mark(self) -> tuple[Any, ...]:
         """The present state, for `undo`."""
-        return self.count, self.state.copy(), [getattr(self, name) for name in _UNDONE], dict(self.targets_c)
+        return self.count, self.state.copy(), _remembered(self), dict(self.targets_c)
 
     def undo(self, mark: tuple[Any, ...]) -> None:
         """Take back what was carried out since `mark`: a refused line does nothing."""
