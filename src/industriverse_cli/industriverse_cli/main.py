@@ -14,6 +14,7 @@ import typer
 from industriverse_cli import catalogue, programs, showing
 from industriverse_cli.cell import commands as cell
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
+from industriverse_cli.report import command as report
 from industriverse_core.errors import CoreError, ErrorCode, InputError
 
 EXIT_INTERRUPTED = 130
@@ -33,6 +34,7 @@ PROGRAM_PANEL, CELL_PANEL = "Programs (no cell needed)", "With a running cell (.
 app.command("check", rich_help_panel=PROGRAM_PANEL)(programs.check)
 app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
 app.command("price", rich_help_panel=PROGRAM_PANEL)(programs.price)
+app.command("report", rich_help_panel=PROGRAM_PANEL)(report.report)
 app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)
 app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)

@@ -46,7 +46,7 @@ def predict(file: File, machine: Machine = "prusa_mk3s", material: MaterialName 
         print_json({**_prediction_json(prediction), **_judged(refusal)})
     else:
         _print_prediction(case, prediction)
-    _end(refusal)
+    end(refusal)
 
 
 def price(
@@ -74,7 +74,7 @@ def price(
         print_json({**_quote_json(prediction, offer), **_judged(refusal)})
     else:
         _print_quote(case, offer)
-    _end(refusal)
+    end(refusal)
 
 
 def _gate(case: Case) -> GateReport:
@@ -88,7 +88,7 @@ def _predict(case: Case) -> tuple[Prediction, GateError | None]:
     from industriverse_core.errors import PredictionError
     from twin_node.oracle import predict as run_oracle
 
-    refusal = _refusal(_gate(case))
+    refusal = refusal_of(_gate(case))
     try:
         return run_oracle(case.program, case.profile, case.material), refusal
     except PredictionError:
@@ -97,7 +97,7 @@ def _predict(case: Case) -> tuple[Prediction, GateError | None]:
         raise
 
 
-def _refusal(report: GateReport) -> GateError | None:
+def refusal_of(report: GateReport) -> GateError | None:
     """The first error of a refusing report as an exception, or None."""
     from industriverse_core.errors import ErrorCode, GateError
 
@@ -113,7 +113,8 @@ def _judged(refusal: GateError | None) -> dict[str, Any]:
     return {"refusal": str(refusal) if refusal is not None else None}
 
 
-def _end(refusal: GateError | None) -> None:
+def end(refusal: GateError | None) -> None:
+    """Ends a command: with the refusal on standard error and status 3 where there is one."""
     if refusal is not None:
         complain(refusal)
         raise typer.Exit(EXIT_REFUSED)

@@ -1,0 +1,131 @@
+"""report: the page, its PDF and its data for one program file."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from industriverse_cli.options import Case, File, Json, Machine, MaterialName, load_case
+from industriverse_cli.output import print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from industriverse_cli.report.model import Report
+    from industriverse_core.artefacts import GateReport
+
+PACKAGES = ("industriverse_cli", "industriverse_core", "shield_node", "twin_node")
+
+
+def report(
+    file: File,
+    machine: Machine = "prusa_mk3s",
+    material: MaterialName = "",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The page. Default: FILE's name with .report.html."),
+    ] = None,
+    pdf: Annotated[
+        Path | None, typer.Option("--pdf", metavar="FILE", help="A PDF of the page too; needs Chromium.")
+    ] = None,
+    tariff: Annotated[
+        str, typer.Option(metavar="NAME", help="Prices: a name, or the path of a YAML file.")
+    ] = "default",
+    json: Json = False,
+) -> None:
+    """Write one page about a program: verdict, tool path, power, energy, price, predictions.
+
+    The page is one HTML file that loads nothing. --json prints the same data, and writes no page unless -o is given.
+    A program that the gates refuse gets its page too, with exit status 3.
+
+    Example: industriverse report part.gcode --machine prusa_mk3s -o part.html
+    """
+    from industriverse_cli.programs import end, refusal_of
+    from industriverse_cli.report.model import as_json
+    from industriverse_cli.report.page import page_html
+    from industriverse_cli.report.pdf import find_browser, print_pdf
+
+    browser = find_browser() if pdf is not None else ""
+    made, gates = make_report(load_case(file, machine, material), file, tariff, datetime.now(UTC))
+    if output is None and pdf is None and not json:
+        output = Path(f"{file.stem}.report.html")
+    if output is not None or pdf is not None:
+        html = page_html(made)
+        if output is not None:
+            target = output
+            _write(target, lambda: _replace(target, html))
+        if pdf is not None:
+            printed = pdf
+            _write(printed, lambda: print_pdf(html, printed, browser))
+    if json:
+        print_json(as_json(made))
+    else:
+        for path in (output, pdf):
+            if path is not None:
+                print(f"{path}: {made.name} on {made.machine}, {path.stat().st_size / 1e6:.1f} MB")
+    end(refusal_of(gates))
+
+
+def make_report(case: Case, file: Path, tariff: str, now: datetime) -> tuple[Report, GateReport]:
+    """Gates, prediction, price and geometry of one case. Raises ProfileError for a wrong tariff."""
+    from industriverse_cli.report.collect import collect
+    from industriverse_core.files import read_bytes
+    from industriverse_core.gcode import ARROW_MAGIC, MAX_GCODE_BYTES
+    from shield_node.gates import check
+    from twin_node.price import load_tariff
+
+    prices = load_tariff(tariff)
+    gates = check(case.program, case.profile, case.material)
+    source = read_bytes(file, MAX_GCODE_BYTES)
+    size = len(source)
+    if source.startswith(ARROW_MAGIC):
+        source = b""
+    return collect(case, gates, prices, source, _provenance(case, size, tariff, now)), gates
+
+
+def _provenance(case: Case, size: int, tariff: str, now: datetime) -> dict[str, Any]:
+    meta = case.program.metadata
+    return {
+        "made": f"{now:%Y-%m-%d %H:%M} UTC",
+        "program_digest": case.program.digest.hex(),
+        "instructions": len(case.program),
+        "source_lines": meta.source_line_count,
+        "file_bytes": size,
+        "generator": meta.generator,
+        "slicer_time_s": meta.slicer_time_s or None,
+        "machine_profile": case.profile.id,
+        "material": case.material.id,
+        "tariff": tariff,
+        "versions": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
+    }
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _replace(path: Path, text: str) -> None:
+    from industriverse_core.files import replace_file
+
+    replace_file(path, text.encode())
+
+
+def _write(path: Path, action: Callable[[], None]) -> None:
+    """Run a writing action. Raises InputError (USAGE) where the file cannot be written."""
+    from industriverse_core.errors import ErrorCode, InputError
+
+    if path.is_dir():
+        raise InputError(ErrorCode.USAGE, f"{path}: is a directory.", "Name a file to write.")
+    try:
+        action()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(ErrorCode.USAGE, f"{path}: cannot be written ({reason}).", "Name another file.") from error
