@@ -200,7 +200,7 @@ def test_the_json_object_has_the_stated_keys(run):
     assert set(answer["prediction"]) == PREDICTION_KEYS
     assert (answer["schema"], answer["schema_version"]) == ("industriverse-report", 1)
     assert set(answer["prediction"]["quantities"][0]) == {"key", "title", "unit", "mean", "low", "high"}
-    assert set(answer["prediction"]["price"]) == {"currency", "total", "parts", "facts"}
+    assert set(answer["prediction"]["price"]) == {"currency", "total", "parts", "facts", "notes"}
     assert set(answer["prediction"]["layers"]) == {"z_m", "energy_j", "volume_m3", "time_s", "before_j", "after_j"}
     assert {each["key"] for each in answer["prediction"]["quantities"]} >= {"time_s", "energy_j", "peak_power_w"}
 
@@ -273,11 +273,22 @@ def test_help_has_an_example(run):
 
 def test_a_page_that_cannot_be_written(run, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    for target in (tmp_path, tmp_path / "file" / "page.html"):
+    (tmp_path / "folder.html").mkdir()
+    for target in (tmp_path, tmp_path / "folder.html", tmp_path / "file" / "page.html"):
         status, _, err = run("report", WASHER, "-o", target)
         assert status == 2
         assert err.startswith("industriverse: [USAGE]")
         assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("option", ["-o", "--pdf"])
+def test_a_program_is_never_overwritten_by_its_report(run, tmp_path, option):
+    copy = tmp_path / "part.gcode"
+    copy.write_bytes(WASHER.read_bytes())
+    status, _, err = run("report", copy, option, copy)
+    assert status == 2
+    assert "what shall it be?" in err
+    assert copy.read_bytes() == WASHER.read_bytes()
 
 
 def test_without_chromium_the_refusal_says_how_to_install_it(run, tmp_path, monkeypatch):

@@ -6,17 +6,17 @@ the oracle or the price adds appears in the report by itself.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from industriverse_cli.report.model import Amount, LayerEnergy, Outcome, Power, Price, Quantity, Report
+from industriverse_cli.report.accounts import price_of, title, unit_of
+from industriverse_cli.report.model import Amount, LayerEnergy, Outcome, Power, Quantity, Report
 from industriverse_cli.report.series import Layers, Moves, bin_energy, classify, layers_of, per_layer
 from industriverse_cli.report.toolpath import ToolPath, reduce_path
-from industriverse_core.artefacts import Estimate, GateReport, Quote
+from industriverse_core.artefacts import Estimate, GateReport
 from industriverse_core.errors import PredictionError
 from industriverse_core.units import MM
 
@@ -26,18 +26,6 @@ if TYPE_CHECKING:
     from twin_node.timeline import Timeline
 
 POWER_BINS = 600
-UNITS = ("j", "w", "s", "m", "kg", "m3", "c")  # as names of fields end in them
-TITLES = {
-    "time_s": "time, with heating and homing",
-    "motion_time_s": "moves and dwells alone",
-    "energy_j": "electric energy",
-    "peak_power_w": "peak power",
-    "heat_j": "heat to the room",
-    "filament_m": "filament",
-    "material_kg": "material",
-    "carbon_kg": "carbon dioxide equivalent",
-    "hotend": "hot end",
-}
 FILAMENT_FIELDS = ("filament_m", "material_kg")
 MILL_LINE_M = 0.4 * MM  # how wide a mill's path is drawn
 BEAD_OVER_NOZZLE = 1.12  # slicers' usual width of a bead
@@ -142,18 +130,6 @@ def _outcome(
     )
 
 
-def title(name: str) -> str:
-    """A field's name as people read it, without its unit."""
-    stem = name.rpartition("_")[0] if unit_of(name) else name
-    return TITLES.get(name) or stem.replace("_", " ")
-
-
-def unit_of(name: str) -> str:
-    """The unit that a field's name ends in; empty where it ends in none."""
-    stem, _, unit = name.rpartition("_")
-    return unit if stem and unit in UNITS else ""
-
-
 def _quantity(key: str, unit: str, estimate: Estimate) -> Quantity:
     return Quantity(key, title(key), unit, estimate.mean, estimate.low, estimate.high)
 
@@ -210,31 +186,6 @@ def _layer_energy(timeline: Timeline, moves: Moves, layers: Layers) -> LayerEner
         before_j=before,
         after_j=after,
     )
-
-
-def price_of(offer: Quote) -> Price:
-    """A quote's parts and facts.
-
-    The parts are the amounts of money that stand between currency and total. Should they not add up to the total, the
-    rest is a part of its own.
-    """
-    names = [item.name for item in fields(offer)]
-    money = names[names.index("currency") + 1 : names.index("total")]
-    parts = [Amount(name, title(name), offer.currency, getattr(offer, name)) for name in money]
-    rest = offer.total.mean - sum(part.value for part in parts)
-    if abs(rest) > 1e-6 * max(1.0, abs(offer.total.mean)):
-        parts.append(Amount("other", "other", offer.currency, rest))
-    facts = [
-        Amount(name, title(name), unit_of(name), value)
-        for name in names[names.index("total") + 1 :]
-        if isinstance(value := getattr(offer, name), float) and math.isfinite(value) and value != 0.0
-    ]
-    total = Quantity("total", "price of one good part", offer.currency, *_triple(offer.total))
-    return Price(offer.currency, total, tuple(part for part in parts if part.value), tuple(facts))
-
-
-def _triple(estimate: Estimate) -> tuple[float, float, float]:
-    return estimate.mean, estimate.low, estimate.high
 
 
 def _assumptions(case: Case) -> tuple[str, ...]:

@@ -48,6 +48,8 @@ def report(
     from industriverse_cli.report.page import page_html
     from industriverse_cli.report.pdf import find_browser, print_pdf
 
+    _named(output, (".html", ".htm"), file)
+    _named(pdf, (".pdf",), file)
     browser = find_browser() if pdf is not None else ""
     made, gates = make_report(load_case(file, machine, material), file, tariff, datetime.now(UTC))
     if output is None and pdf is None and not json:
@@ -118,12 +120,21 @@ def _replace(path: Path, text: str) -> None:
     replace_file(path, text.encode())
 
 
+def _named(path: Path | None, endings: tuple[str, ...], program: Path) -> None:
+    """Refuse a name that is not meant for what is written, so that no program is overwritten by its report.
+
+    Raises InputError (USAGE).
+    """
+    from industriverse_core.errors import ErrorCode, InputError
+
+    if path is not None and (path.suffix.lower() not in endings or path.resolve() == program.resolve()):
+        raise InputError(ErrorCode.USAGE, f"{path}: what shall it be?", f"Name a file that ends in {endings[0]}.")
+
+
 def _write(path: Path, action: Callable[[], None]) -> None:
     """Run a writing action. Raises InputError (USAGE) where the file cannot be written."""
     from industriverse_core.errors import ErrorCode, InputError
 
-    if path.is_dir():
-        raise InputError(ErrorCode.USAGE, f"{path}: is a directory.", "Name a file to write.")
     try:
         action()
     except OSError as error:

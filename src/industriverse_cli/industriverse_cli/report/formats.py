@@ -52,7 +52,8 @@ def interval_text(each: Quantity) -> str:
     """'a to b', or that the value is exact."""
     if each.low == each.high:
         return "exact"
-    return f"{value_text(each.low, each.unit)} to {value_text(each.high, each.unit)}"
+    low, high = (value_text(side, each.unit).partition(" (")[0] for side in (each.low, each.high))  # without kWh
+    return f"{low} to {high}"
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:

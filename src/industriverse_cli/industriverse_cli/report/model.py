@@ -70,7 +70,8 @@ class Price:
     currency: str
     total: Quantity
     parts: tuple[Amount, ...]
-    facts: tuple[Amount, ...]
+    facts: Mapping[str, tuple[Amount, ...]]  # by group; "" = of the price itself
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,7 +183,8 @@ def _outcome_json(outcome: Outcome) -> dict[str, Any]:
             "currency": price.currency,
             "total": _record(price.total),
             "parts": [_record(each) for each in price.parts],
-            "facts": [_record(each) for each in price.facts],
+            "facts": {group: [_record(each) for each in facts] for group, facts in price.facts.items()},
+            "notes": list(price.notes),
         },
     }
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from industriverse_cli.programs import VERDICT_WORD
 from industriverse_cli.report import charts
+from industriverse_cli.report.accounts import title
 from industriverse_cli.report.charts import chip
-from industriverse_cli.report.collect import title
 from industriverse_cli.report.formats import interval_text, mean_text, number_text, share_text, value_text
 from industriverse_cli.report.markup import Markup, element, join, table
 from industriverse_cli.report.model import Amount, Outcome, Quantity, Report
@@ -356,14 +356,27 @@ def energy(report: Report) -> Markup | None:
         element("h3", "Where the electricity ends up"),
         charts.stacked_bar(outcome.balance, "Where the electricity ends"),
         element("ul", balance, class_="parts"),
-        *_exergy(outcome),
+        *_groups(outcome, of_energy=True),
     )
 
 
-def _exergy(outcome: Outcome) -> list[Markup]:
-    """What the quote says about energy and efficiency, beside money."""
-    facts = [each for each in outcome.price.facts if each.unit in ("j", "")] if outcome.price else []
-    return [element("h3", "Exergy"), _facts(facts)] if facts else []
+def _of_energy(each: Amount) -> bool:
+    return each.unit in ("j", "")
+
+
+def _groups(outcome: Outcome, of_energy: bool) -> list[Markup]:
+    """What the price's account says besides money: about energy and efficiency, or about the rest."""
+    shown = []
+    for group, facts in outcome.price.facts.items() if outcome.price else ():
+        belongs = [each for each in facts if _of_energy(each)]
+        if group and belongs:  # a group stays together
+            belongs = list(facts) if of_energy else []
+        elif not of_energy:
+            belongs = [each for each in facts if not _of_energy(each)]
+        if belongs:
+            heading = title(group) if group else "exergy" if of_energy else "besides"
+            shown += [element("h3", heading.capitalize()), _facts(belongs)]
+    return shown
 
 
 def _facts(facts: Sequence[Amount]) -> Markup:
@@ -389,7 +402,7 @@ def layers(report: Report) -> Markup | None:
 def price(report: Report) -> Markup | None:
     """The price of one good part and what it is made of."""
     offer = report.outcome.price if report.outcome else None
-    if offer is None:
+    if report.outcome is None or offer is None:
         return None
     total = offer.total.mean
     rows: list[list[object]] = [
@@ -401,7 +414,6 @@ def price(report: Report) -> Markup | None:
         for number, part in enumerate(offer.parts)
     ]
     rows.append([element("strong", "one good part"), element("strong", f"{total:.2f}"), "100 %"])
-    others = [each for each in offer.facts if each.unit not in ("j", "")]
     return section(
         "price",
         "Price",
@@ -409,9 +421,10 @@ def price(report: Report) -> Markup | None:
         element(
             "div",
             table(["part", offer.currency, "share"], rows, "Parts of the price", frozenset({1, 2})),
-            _facts(others) if others else None,
+            element("div", _groups(report.outcome, of_energy=False)),
             class_="beside",
         ),
+        element("ul", [element("li", note) for note in offer.notes], class_="plain") if offer.notes else None,
         note=f"{mean_text(offer.total)} for one good part; 90 %: {interval_text(offer.total)}.",
     )
 

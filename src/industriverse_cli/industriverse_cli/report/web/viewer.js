@@ -83,11 +83,24 @@ function startViewer(stage) {
     scene.draw(state);
   }
 
+  // The distance from which every corner of the part's box is seen.
+  function fitted(yaw, pitch) {
+    const seen = orbit({ yaw, pitch, target: [0, 0, 0], distance: 0 }).matrix;
+    const box = canvas.getBoundingClientRect();
+    const up = Math.tan(FIELD_OF_VIEW / 2) * 0.92;
+    const across = (up * box.width) / Math.max(1, box.height);
+    let distance = radius * 0.2;
+    for (let corner = 0; corner < 8; corner++) {
+      const point = centre.map((middle, axis) => part[(corner >> axis) & 1][axis] - middle);
+      const [x, y, z] = [0, 1, 2].map((row) => seen[row] * point[0] + seen[4 + row] * point[1] + seen[8 + row] * point[2]);
+      distance = Math.max(distance, z + Math.abs(x) / across, z + Math.abs(y) / up);
+    }
+    return distance;
+  }
+
   function look(view) {
     const [yaw, pitch] = { iso: [-0.56, 0.56], top: [0, Math.PI / 2], front: [0, 0.06] }[view];
-    const box = canvas.getBoundingClientRect();
-    const narrow = Math.min(1, box.width / Math.max(1, box.height));
-    Object.assign(camera, { target: centre.slice(), yaw, pitch, distance: (radius * 0.74) / Math.sin(FIELD_OF_VIEW / 2) / narrow });
+    Object.assign(camera, { target: centre.slice(), yaw, pitch, distance: fitted(yaw, pitch) });
     state.zoom = 1;
     changed();
   }

@@ -1,0 +1,96 @@
+"""Reads a price's account for the report: its parts, its total and the figures beside them, whatever it has of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from industriverse_cli.report.model import Amount, Price, Quantity
+
+UNITS = ("j", "w", "s", "m", "kg", "m3", "c")  # as names of fields end in them
+RATIOS = ("efficiency", "perfection", "score", "ratio", "share", "probability")  # last words of numbers without a unit
+TITLES = {
+    "time_s": "time, with heating and homing",
+    "motion_time_s": "moves and dwells alone",
+    "energy_j": "electric energy",
+    "peak_power_w": "peak power",
+    "heat_j": "heat to the room",
+    "filament_m": "filament",
+    "material_kg": "material",
+    "carbon_kg": "carbon dioxide equivalent",
+    "electric_j": "electricity",
+    "in_j": "all that comes in",
+    "part_j": "in the part",
+    "rest_j": "in what is cut away",
+    "melt_j": "warmth of the part",
+    "hotend": "hot end",
+}
+
+
+def title(name: str) -> str:
+    """A field's name as people read it, without its unit."""
+    stem = name.rpartition("_")[0] if unit_of(name) else name
+    return TITLES.get(name) or stem.replace("_", " ")
+
+
+def unit_of(name: str) -> str:
+    """The unit that a field's name ends in; empty where it ends in none."""
+    stem, _, unit = name.rpartition("_")
+    return unit if stem and unit in UNITS else ""
+
+
+def price_of(account: Any) -> Price:
+    """A price from a quote, or from an account with more in it.
+
+    `account` has `currency` and `total` (an Estimate). Its parts are the numbers of `parts`, where it has that, else
+    the amounts that stand between currency and total. Should they not add up to the total, the rest is one more part.
+    Every other number whose name ends in a unit or in a word for a ratio is a fact; those of a dataclass in it, and of
+    a tuple of named ones, are a group of facts. `notes` are sentences.
+    """
+    names = [item.name for item in fields(account)]
+    parts, total = getattr(account, "parts", None), account.total
+    if parts is None:
+        money = names[names.index("currency") + 1 : names.index("total")]
+        amounts = {name: getattr(account, name) for name in money}
+    else:
+        amounts = {item.name: getattr(parts, item.name) for item in fields(parts)}
+    rest = total.mean - sum(amounts.values())
+    if abs(rest) > 1e-6 * max(1.0, abs(total.mean)):
+        amounts["other"] = rest
+    groups = {"": tuple(_facts(account, skip=amounts))}
+    for name in names:
+        found = tuple(_group(getattr(account, name))) if name not in ("parts", "total") else ()
+        if found:
+            groups[name] = found
+    return Price(
+        currency=account.currency,
+        total=Quantity("total", "price of one good part", account.currency, total.mean, total.low, total.high),
+        parts=tuple(Amount(name, title(name), account.currency, value) for name, value in amounts.items() if value),
+        facts={name: found for name, found in groups.items() if found},
+        notes=tuple(getattr(account, "notes", ())),
+    )
+
+
+def _group(value: Any) -> Iterator[Amount]:
+    """Facts of a dataclass, or of a tuple of dataclasses that have names."""
+    if is_dataclass(value):
+        yield from _facts(value)
+    elif isinstance(value, tuple):
+        for each in value:
+            if is_dataclass(each) and hasattr(each, "name"):
+                for fact in _facts(each):
+                    yield Amount(f"{each.name}.{fact.key}", f"{each.name}: {fact.title}", fact.unit, fact.value)
+
+
+def _facts(thing: Any, skip: Collection[str] = ()) -> Iterator[Amount]:
+    """The numbers of a dataclass, its properties included, that say their unit or that they are a ratio; not zeros."""
+    computed = [name for name, value in vars(type(thing)).items() if isinstance(value, property)]
+    for name in [*(item.name for item in fields(thing)), *computed]:
+        unit = unit_of(name)
+        if name in skip or not (unit or name.rpartition("_")[2] in RATIOS):
+            continue
+        value = getattr(thing, name)
+        if isinstance(value, (int, float)) and math.isfinite(value) and value != 0:
+            yield Amount(name, title(name), unit, float(value))
