@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from industriverse_cli import catalogue, programs, showing
+from industriverse_cli import autocorrecting, catalogue, pricing, programs, showing
 from industriverse_cli.cell import commands as cell
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
 from industriverse_cli.report import command as report
@@ -33,7 +33,8 @@ app = typer.Typer(
 PROGRAM_PANEL, CELL_PANEL = "Programs (no cell needed)", "With a running cell (./cell up)"
 app.command("check", rich_help_panel=PROGRAM_PANEL)(programs.check)
 app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
-app.command("price", rich_help_panel=PROGRAM_PANEL)(programs.price)
+app.command("price", rich_help_panel=PROGRAM_PANEL)(pricing.price)
+app.command("autocorrect", rich_help_panel=PROGRAM_PANEL)(autocorrecting.autocorrect)
 app.command("report", rich_help_panel=PROGRAM_PANEL)(report.report)
 app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)

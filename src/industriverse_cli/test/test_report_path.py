@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from industriverse_cli.report.formats import number_text, ticks
 from industriverse_cli.report.markup import data_block, element
 from industriverse_cli.report.picture import HEIGHT, WIDTH, draw
-from industriverse_cli.report.series import MAX_FEATURES, TRAVEL, bin_energy, classify, layers_of, per_layer
+from industriverse_cli.report.series import MAX_FEATURES, TRAVEL, classify, layers_of, per_layer
 from industriverse_cli.report.toolpath import BUDGET, RECORD, pack, reduce_path
 from industriverse_core.gcode import read_gcode
 from industriverse_core.program import COLUMNS, Metadata, Op, Program, build_program, normalise
@@ -113,11 +113,12 @@ def test_the_page_of_a_large_program_stays_small():
     from industriverse_core.machine import load_machine
     from industriverse_core.material import load_material
     from shield_node.gates import check
-    from twin_node.price import load_tariff
+    from twin_node.price_parts import Order
+    from twin_node.tariff import load_tariff
 
     case = Case(noise(200_000), load_machine("prusa_mk3s"), load_material("PLA"))
     gates = check(case.program, case.profile, case.material)
-    text = page_html(collect(case, gates, load_tariff("default"), b"", {}))
+    text = page_html(collect(case, gates, load_tariff("default"), Order(), b"", {}))
     assert len(text.encode()) < PAGE_LIMIT_BYTES
 
 
@@ -151,24 +152,6 @@ def test_a_program_without_moves_has_an_empty_path():
 
 
 # --- sums ---
-
-
-@given(
-    st.lists(st.tuples(st.floats(0.0, 50.0), st.floats(0.0, 1e4)), min_size=1, max_size=40),
-    st.integers(1, 30),
-)
-def test_binning_keeps_the_energy(steps, bins):
-    duration, energy = (np.array(column) for column in zip(*steps, strict=True))
-    end = np.cumsum(duration)
-    edges = np.linspace(0.0, max(end[-1], 1e-9), bins + 1)
-    found = bin_energy(end, duration, energy, edges)
-    assert found.sum() == pytest.approx(energy.sum(), rel=1e-9, abs=1e-9)
-    assert found.min() >= -1e-6
-
-
-def test_energy_is_spread_over_the_time_that_it_takes():
-    found = bin_energy(np.array([2.0, 4.0]), np.array([2.0, 2.0]), np.array([10.0, 30.0]), np.arange(5.0))
-    assert found == pytest.approx([5.0, 5.0, 15.0, 15.0])
 
 
 @given(st.lists(coordinates, min_size=1, max_size=30), st.booleans())

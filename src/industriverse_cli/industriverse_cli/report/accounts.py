@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -12,27 +12,42 @@ from industriverse_cli.report.model import Amount, Price, Quantity
 UNITS = ("j", "w", "s", "m", "kg", "m3", "c")  # as names of fields end in them
 RATIOS = ("efficiency", "perfection", "score", "ratio", "share", "probability")  # last words of numbers without a unit
 TITLES = {
-    "time_s": "time, with heating and homing",
-    "motion_time_s": "moves and dwells alone",
-    "energy_j": "electric energy",
-    "peak_power_w": "peak power",
-    "heat_j": "heat to the room",
-    "filament_m": "filament",
-    "material_kg": "material",
+    "": "besides",
+    "bands": "electricity by tariff",
+    "flow": "material of one run",
+    "exergy": "exergy of one run",
+    "footprint": "Thermal Footprint of one good part",
     "carbon_kg": "carbon dioxide equivalent",
+    "peak_w": "highest quarter-hour mean",
+    "new_peak_w": "rise of the site's peak",
     "electric_j": "electricity",
-    "in_j": "all that comes in",
+    "material_in_j": "material, chemical",
+    "in_j": "comes in",
     "part_j": "in the part",
     "rest_j": "in what is cut away",
     "melt_j": "warmth of the part",
-    "hotend": "hot end",
+    "heat_j": "leaves with heat",
+    "stored_j": "left in the heaters",
+    "out_j": "comes out",
+    "task_j": "least that the task needs",
+    "minimum_j": "least possible",
+    "destroyed_with_room_j": "destroyed, the room included",
+    "destroyed_j": "destroyed in the machine",
+    "lost_j": "lost with heat",
+    "electricity_j": "making the electricity",
+    "failures_j": "failures and scrap",
 }
 
 
 def title(name: str) -> str:
-    """A field's name as people read it, without its unit."""
+    """A name in an account as people read it."""
+    return spoken(name, TITLES)
+
+
+def spoken(name: str, titles: Mapping[str, str]) -> str:
+    """A field's name as people read it: its title, else its words without the unit."""
     stem = name.rpartition("_")[0] if unit_of(name) else name
-    return TITLES.get(name) or stem.replace("_", " ")
+    return titles.get(name) or stem.replace("_", " ")
 
 
 def unit_of(name: str) -> str:

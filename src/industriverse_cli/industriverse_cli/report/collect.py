@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from industriverse_cli.report.accounts import price_of, title, unit_of
+from industriverse_cli.report.accounts import price_of, spoken, unit_of
 from industriverse_cli.report.model import Amount, LayerEnergy, Outcome, Power, Quantity, Report
-from industriverse_cli.report.series import Layers, Moves, bin_energy, classify, layers_of, per_layer
+from industriverse_cli.report.series import Layers, Moves, classify, layers_of, per_layer
 from industriverse_cli.report.toolpath import ToolPath, reduce_path
 from industriverse_core.artefacts import Estimate, GateReport
 from industriverse_core.errors import PredictionError
@@ -22,16 +22,26 @@ from industriverse_core.units import MM
 
 if TYPE_CHECKING:
     from industriverse_cli.options import Case
-    from twin_node.price import Tariff
+    from twin_node.price_parts import Order
+    from twin_node.tariff import Tariff
     from twin_node.timeline import Timeline
 
 POWER_BINS = 600
+TITLES = {
+    "time_s": "time, with heating and homing",
+    "motion_time_s": "moves and dwells alone",
+    "energy_j": "electric energy",
+    "heat_j": "heat to the room",
+    "hotend": "hot end",
+}
 FILAMENT_FIELDS = ("filament_m", "material_kg")
 MILL_LINE_M = 0.4 * MM  # how wide a mill's path is drawn
 BEAD_OVER_NOZZLE = 1.12  # slicers' usual width of a bead
 
 
-def collect(case: Case, gates: GateReport, tariff: Tariff, source: bytes, provenance: Mapping[str, Any]) -> Report:
+def collect(
+    case: Case, gates: GateReport, tariff: Tariff, order: Order, source: bytes, provenance: Mapping[str, Any]
+) -> Report:
     """Everything that the page shows.
 
     `source` is the file's text, for the slicer's feature comments; empty where there is none. A program that the gates
@@ -56,7 +66,7 @@ def collect(case: Case, gates: GateReport, tariff: Tariff, source: bytes, proven
         warnings=gates.warning_count,
         findings=gates.findings,
         finding_vertices=tuple(_vertex(path, np.array([each.instruction for each in gates.findings])).tolist()),
-        outcome=None if timeline is None else _outcome(case, timeline, tariff, moves, layers, path),
+        outcome=None if timeline is None else _outcome(case, timeline, (tariff, order), moves, layers, path),
         unpredicted=unpredicted,
         path=path,
         layers=layers,
@@ -96,12 +106,15 @@ def _vertex(path: ToolPath, instruction: np.ndarray) -> np.ndarray:
 
 
 def _outcome(
-    case: Case, timeline: Timeline, tariff: Tariff, moves: Moves, layers: Layers, path: ToolPath
+    case: Case, timeline: Timeline, terms: tuple[Tariff, Order], moves: Moves, layers: Layers, path: ToolPath
 ) -> Outcome:  # fmt: skip
     from twin_node.oracle import prediction_of
-    from twin_node.price import quote
+    from twin_node.price import price_part
+    from twin_node.run_details import details_of
 
     prediction = prediction_of(timeline, case.profile, case.material)
+    details = details_of(timeline, case.profile, case.material)
+    account = price_part(prediction, case.profile, case.material, terms[0], details, terms[1])
     feeds = prediction.material_kg.mean > 0.0
     quantities = tuple(
         each
@@ -126,12 +139,12 @@ def _outcome(
         temperatures_s=power.edges_s,
         temperatures_c=temperatures,
         layers=_layer_energy(timeline, moves, layers),
-        price=price_of(quote(prediction, case.profile, case.material, tariff)),
+        price=price_of(account),
     )
 
 
 def _quantity(key: str, unit: str, estimate: Estimate) -> Quantity:
-    return Quantity(key, title(key), unit, estimate.mean, estimate.low, estimate.high)
+    return Quantity(key, spoken(key, TITLES), unit, estimate.mean, estimate.low, estimate.high)
 
 
 def _quantities(prediction: Any) -> list[Quantity]:
@@ -142,15 +155,12 @@ def _quantities(prediction: Any) -> list[Quantity]:
 
 def _power(timeline: Timeline, path: ToolPath) -> Power:
     """Mean power by subsystem in equal bins; each subsystem's energy is kept."""
-    edges = np.linspace(0.0, max(timeline.total_s, 1e-9), POWER_BINS + 1)
-    width = edges[1] - edges[0]
-    watts = {
-        part.name.lower(): bin_energy(timeline.end_s, timeline.duration_s, column, edges) / width
-        for part, column in timeline.energy_j.items()
-        if column.any()
-    }
-    reached = np.searchsorted(timeline.end_s, edges[:-1] + 0.5 * width)
-    return Power(edges, watts, _vertex(path, reached))
+    from twin_node.power import power_series
+
+    series = power_series(timeline, timeline.total_s / POWER_BINS if timeline.total_s > 0.0 else None)
+    watts = {part.name.lower(): column for part, column in series.power_w.items() if column.any()}
+    middles = 0.5 * (series.edges_s[1:] + series.edges_s[:-1])
+    return Power(series.edges_s, watts, _vertex(path, np.searchsorted(timeline.end_s, middles)))
 
 
 def _temperatures(timeline: Timeline, ambient_c: float) -> dict[str, np.ndarray]:

@@ -10,12 +10,15 @@ import typer
 
 from industriverse_cli.options import Case, File, Json, Machine, MaterialName, load_case
 from industriverse_cli.output import print_json
+from industriverse_cli.pricing import Quantity, Start, TariffName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from industriverse_cli.report.model import Report
     from industriverse_core.artefacts import GateReport
+    from twin_node.price_parts import Order
+    from twin_node.tariff import Tariff
 
 PACKAGES = ("industriverse_cli", "industriverse_core", "shield_node", "twin_node")
 
@@ -31,9 +34,9 @@ def report(
     pdf: Annotated[
         Path | None, typer.Option("--pdf", metavar="FILE", help="A PDF of the page too; needs Chromium.")
     ] = None,
-    tariff: Annotated[
-        str, typer.Option(metavar="NAME", help="Prices: a name, or the path of a YAML file.")
-    ] = "default",
+    tariff: TariffName = "default",
+    start: Start = "",
+    quantity: Quantity = 1,
     json: Json = False,
 ) -> None:
     """Write one page about a program: verdict, tool path, power, energy, price, predictions.
@@ -47,11 +50,14 @@ def report(
     from industriverse_cli.report.model import as_json
     from industriverse_cli.report.page import page_html
     from industriverse_cli.report.pdf import find_browser, print_pdf
+    from twin_node.price_parts import Order
+    from twin_node.tariff import load_tariff, start_of
 
     _named(output, (".html", ".htm"), file)
     _named(pdf, (".pdf",), file)
+    prices, order = load_tariff(tariff), Order(quantity, start_of(start))
     browser = find_browser() if pdf is not None else ""
-    made, gates = make_report(load_case(file, machine, material), file, tariff, datetime.now(UTC))
+    made, gates = make_report(load_case(file, machine, material), file, prices, order, datetime.now(UTC))
     if output is None and pdf is None and not json:
         output = Path(f"{file.stem}.report.html")
     if output is not None or pdf is not None:
@@ -71,21 +77,19 @@ def report(
     end(refusal_of(gates))
 
 
-def make_report(case: Case, file: Path, tariff: str, now: datetime) -> tuple[Report, GateReport]:
-    """Gates, prediction, price and geometry of one case. Raises ProfileError for a wrong tariff."""
+def make_report(case: Case, file: Path, tariff: Tariff, order: Order, now: datetime) -> tuple[Report, GateReport]:
+    """Gates, prediction, price and geometry of one case, and the gates' own report."""
+    from industriverse_cli.programs import run_gate
     from industriverse_cli.report.collect import collect
     from industriverse_core.files import read_bytes
     from industriverse_core.gcode import ARROW_MAGIC, MAX_GCODE_BYTES
-    from shield_node.gates import check
-    from twin_node.price import load_tariff
 
-    prices = load_tariff(tariff)
-    gates = check(case.program, case.profile, case.material)
+    gates = run_gate(case)
     source = read_bytes(file, MAX_GCODE_BYTES)
     size = len(source)
     if source.startswith(ARROW_MAGIC):
         source = b""
-    return collect(case, gates, prices, source, _provenance(case, size, tariff, now)), gates
+    return collect(case, gates, tariff, order, source, _provenance(case, size, tariff.id, now)), gates
 
 
 def _provenance(case: Case, size: int, tariff: str, now: datetime) -> dict[str, Any]:

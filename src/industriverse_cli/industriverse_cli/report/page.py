@@ -61,6 +61,7 @@ def _sections(report: Report, picture: bytes | None) -> list[Markup | None]:
         sections.layers(report),
         sections.price(report),
         None if refused else sections.findings(report),
+        sections.exergy(report),
         sections.prediction(report),
         sections.assumptions(report),
     ]

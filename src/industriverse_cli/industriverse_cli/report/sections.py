@@ -356,7 +356,6 @@ def energy(report: Report) -> Markup | None:
         element("h3", "Where the electricity ends up"),
         charts.stacked_bar(outcome.balance, "Where the electricity ends"),
         element("ul", balance, class_="parts"),
-        *_groups(outcome, of_energy=True),
     )
 
 
@@ -374,8 +373,8 @@ def _groups(outcome: Outcome, of_energy: bool) -> list[Markup]:
         elif not of_energy:
             belongs = [each for each in facts if not _of_energy(each)]
         if belongs:
-            heading = title(group) if group else "exergy" if of_energy else "besides"
-            shown += [element("h3", heading.capitalize()), _facts(belongs)]
+            heading = title(group)
+            shown += [element("h3", _sentence(heading)), _facts(belongs)]
     return shown
 
 
@@ -383,6 +382,12 @@ def _facts(facts: Sequence[Amount]) -> Markup:
     """Names and values."""
     listed = [element("div", element("dt", each.title), element("dd", mean_text(each))) for each in facts]
     return element("dl", listed, class_="facts")
+
+
+def exergy(report: Report) -> Markup | None:
+    """What the energy is worth and what becomes of it: exergy, footprint, electricity by tariff."""
+    shown = _groups(report.outcome, of_energy=True) if report.outcome else []
+    return section("exergy", "Exergy and footprint", shown) if shown else None
 
 
 def layers(report: Report) -> Markup | None:

@@ -1,4 +1,4 @@
-"""Columns over instructions made into what a chart shows: bins of time, layers, features. Sums are kept."""
+"""Columns over instructions made into what is shown: kinds of moves, the slicer's features, layers. Sums are kept."""
 
 from __future__ import annotations
 
@@ -129,18 +129,3 @@ def per_layer(layers: Layers, column: np.ndarray) -> tuple[np.ndarray, float, fl
     inside = ~before & ~layers.ended
     sums = np.bincount(layers.of[inside], weights=column[inside], minlength=len(layers.z_m))
     return sums, float(column[before].sum()), float(column[layers.ended & ~before].sum())
-
-
-def bin_energy(end_s: np.ndarray, duration_s: np.ndarray, energy_j: np.ndarray, edges_s: np.ndarray) -> np.ndarray:
-    """Energy in each bin of time [J], shape (len(edges_s) - 1,); each instruction's is spread evenly over its duration.
-
-    The sum is the sum of `energy_j`, when the edges span the job.
-    """
-    if not len(end_s):
-        return np.zeros(len(edges_s) - 1)
-    times = np.concatenate([end_s[:1] - duration_s[:1], end_s])
-    total = np.concatenate([[0.0], np.cumsum(energy_j)])
-    last = np.append(times[1:] > times[:-1], True)  # of instructions that take no time, the last counts at that time
-    reached = np.interp(edges_s, times[last], total[last])
-    reached[0], reached[-1] = 0.0, total[-1]
-    return np.diff(reached)
