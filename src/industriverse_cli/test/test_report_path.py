@@ -3,17 +3,20 @@
 import base64
 import struct
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from industriverse_cli.report.accounts import price_of
 from industriverse_cli.report.formats import number_text, ticks
 from industriverse_cli.report.markup import data_block, element
 from industriverse_cli.report.picture import HEIGHT, WIDTH, draw
 from industriverse_cli.report.series import MAX_FEATURES, TRAVEL, classify, layers_of, per_layer
 from industriverse_cli.report.toolpath import BUDGET, RECORD, pack, reduce_path
+from industriverse_core.artefacts import Estimate
 from industriverse_core.gcode import read_gcode
 from industriverse_core.program import COLUMNS, Metadata, Op, Program, build_program, normalise
 
@@ -151,6 +154,18 @@ def test_a_program_without_moves_has_an_empty_path():
     assert draw(path, 4e-4) is None
 
 
+def test_a_purge_line_is_not_the_part_and_a_skirt_is():
+    square = [(100.0, 100.0), (120.0, 100.0), (120.0, 120.0), (100.0, 120.0), (100.0, 100.0)]
+    skirt = [(x + (4 if x > 110 else -4), y + (4 if y > 110 else -4), 0.2) for x, y in square]
+    purge = [(0.0, 0.0, 0.2), (60.0, 0.0, 0.2), (60.0, 1.0, 0.2)]
+    layers = [(x, y, z) for z in (0.2, 0.4, 0.6) for x, y in square]
+    program = printed([*purge, *skirt, *layers])
+    program.columns["extrude_m3"][3] = 0.0  # travel from the purge line to the skirt
+    low, high = reduced(program).box_m(part=True)
+    assert low == pytest.approx([0.096, 0.096, 2e-4])
+    assert high == pytest.approx([0.124, 0.124, 6e-4])
+
+
 # --- sums ---
 
 
@@ -203,6 +218,45 @@ def test_features_are_few_and_clean():
     assert moves.feature.max() < 32  # the viewer's mask has 32 bits
     assert moves.names[TRAVEL] == "travel"
     assert all(len(name) <= 40 and name.isprintable() for name in moves.names)
+
+
+# --- price ---
+
+
+@dataclass(frozen=True)
+class Parts:
+    material: float = 1.0
+    royalties: float = 2.5
+    entropy: float = 0.0
+
+
+@dataclass(frozen=True)
+class Water:
+    used_kg: float = 3.0
+    premium: float = 9.0  # money or not: its name does not say
+
+    @property
+    def reuse_ratio(self) -> float:
+        return 0.25
+
+
+@dataclass(frozen=True)
+class Account:
+    currency: str = "EUR"
+    parts: Parts = Parts()
+    total: Estimate = Estimate(4.0, 3.0, 5.0)
+    water: Water = Water()
+    spoilt_kg: float = np.nan
+    notes: tuple[str, ...] = ("Nothing is known of the weather.",)
+
+
+def test_what_is_added_to_a_price_shows_up_by_itself():
+    price = price_of(Account())
+    assert [(part.title, part.value) for part in price.parts] == [("material", 1.0), ("royalties", 2.5), ("other", 0.5)]
+    assert {group: [(fact.title, fact.unit, fact.value) for fact in facts] for group, facts in price.facts.items()} == {
+        "water": [("used", "kg", 3.0), ("reuse ratio", "", 0.25)]
+    }
+    assert price.notes == ("Nothing is known of the weather.",)
 
 
 # --- picture, text ---

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ UNITS = ("j", "w", "s", "m", "kg", "m3", "c")  # as names of fields end in them
 RATIOS = ("efficiency", "perfection", "score", "ratio", "share", "probability")  # last words of numbers without a unit
 TITLES = {
     "": "besides",
+    "hotend": "hot end",
     "bands": "electricity by tariff",
     "flow": "material of one run",
     "exergy": "exergy of one run",
@@ -57,34 +58,27 @@ def unit_of(name: str) -> str:
 
 
 def price_of(account: Any) -> Price:
-    """A price from a quote, or from an account with more in it.
+    """A price from an account as twin_node.price makes it; what is added there shows up here by itself.
 
-    `account` has `currency` and `total` (an Estimate). Its parts are the numbers of `parts`, where it has that, else
-    the amounts that stand between currency and total. Should they not add up to the total, the rest is one more part.
-    Every other number whose name ends in a unit or in a word for a ratio is a fact; those of a dataclass in it, and of
-    a tuple of named ones, are a group of facts. `notes` are sentences.
+    `account` has `currency`, `total` (an Estimate), `parts` (a dataclass of amounts) and `notes` (sentences). Should
+    the parts not add up to the total, the rest is one more part. Every other number whose name ends in a unit or in a
+    word for a ratio is a fact; those of a dataclass in it, and of a tuple of named ones, are a group of facts.
     """
-    names = [item.name for item in fields(account)]
-    parts, total = getattr(account, "parts", None), account.total
-    if parts is None:
-        money = names[names.index("currency") + 1 : names.index("total")]
-        amounts = {name: getattr(account, name) for name in money}
-    else:
-        amounts = {item.name: getattr(parts, item.name) for item in fields(parts)}
+    total = account.total
+    amounts = {item.name: getattr(account.parts, item.name) for item in fields(account.parts)}
     rest = total.mean - sum(amounts.values())
     if abs(rest) > 1e-6 * max(1.0, abs(total.mean)):
         amounts["other"] = rest
-    groups = {"": tuple(_facts(account, skip=amounts))}
-    for name in names:
-        found = tuple(_group(getattr(account, name))) if name not in ("parts", "total") else ()
-        if found:
-            groups[name] = found
+    groups = {"": tuple(_facts(account))}
+    for item in fields(account):
+        if item.name not in ("parts", "total"):
+            groups[item.name] = tuple(_group(getattr(account, item.name)))
     return Price(
         currency=account.currency,
         total=Quantity("total", "price of one good part", account.currency, total.mean, total.low, total.high),
         parts=tuple(Amount(name, title(name), account.currency, value) for name, value in amounts.items() if value),
         facts={name: found for name, found in groups.items() if found},
-        notes=tuple(getattr(account, "notes", ())),
+        notes=tuple(account.notes),
     )
 
 
@@ -99,12 +93,12 @@ def _group(value: Any) -> Iterator[Amount]:
                     yield Amount(f"{each.name}.{fact.key}", f"{each.name}: {fact.title}", fact.unit, fact.value)
 
 
-def _facts(thing: Any, skip: Collection[str] = ()) -> Iterator[Amount]:
+def _facts(thing: Any) -> Iterator[Amount]:
     """The numbers of a dataclass, its properties included, that say their unit or that they are a ratio; not zeros."""
     computed = [name for name, value in vars(type(thing)).items() if isinstance(value, property)]
     for name in [*(item.name for item in fields(thing)), *computed]:
         unit = unit_of(name)
-        if name in skip or not (unit or name.rpartition("_")[2] in RATIOS):
+        if not (unit or name.rpartition("_")[2] in RATIOS):
             continue
         value = getattr(thing, name)
         if isinstance(value, (int, float)) and math.isfinite(value) and value != 0:

@@ -170,7 +170,11 @@ def _temperatures(timeline: Timeline, ambient_c: float) -> dict[str, np.ndarray]
         column = getattr(timeline, item.name)
         if item.name.endswith("_c") and isinstance(column, np.ndarray) and column.shape == timeline.end_s.shape:
             found[item.name.removesuffix("_c")] = column
-    return {name: column for name, column in found.items() if len(column) and not np.allclose(column, ambient_c)}
+    return {
+        name: column
+        for name, column in found.items()
+        if len(column) and np.isfinite(column).all() and not np.allclose(column, ambient_c)
+    }
 
 
 def _balance(timeline: Timeline) -> tuple[Amount, ...]:
@@ -223,6 +227,10 @@ def _assumptions(case: Case) -> tuple[str, ...]:
         "Energy by layer counts the travel and waiting that follow a layer's moves to that layer.",
         "Power over time is the mean of each of the steps drawn; peak power is the highest within an instruction.",
     ]
+    if profile.spindle is not None and profile.stock is None:
+        said.append(
+            "The profile states no blank, so nothing says what the moves cut: the cut itself takes no power here."
+        )
     if profile.costs.scrap_probability > 0.0:
         said.append(
             f"{profile.costs.scrap_probability:.0%} of the parts are taken to fail; a good part's price carries them."

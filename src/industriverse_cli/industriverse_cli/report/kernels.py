@@ -148,7 +148,7 @@ def draw_tubes(
         colour: (n, 3), 0 to 255.
         half_width: of a tube, in pixels.
         light: direction to the light (right, down, towards the viewer), length 1.
-        most: pixels along the tubes that are drawn, from the last tube on; a hostile path shall not take minutes.
+        most: pixels that are looked at, from the last tube on; a hostile path shall not take minutes.
         image: (height, width, 4) float32, alpha 255 where something is; changed.
         depth: (height, width), -inf where nothing is; changed.
     """
@@ -162,7 +162,7 @@ def draw_tubes(
         if length == 0.0:
             continue
         steps = max(1, math.ceil(max(abs(dx), abs(dy))))
-        most -= steps
+        most -= steps * (2 * span + 1)
         if most < 0:
             return
         across_x, across_y = -dy / length, dx / length

@@ -9,12 +9,12 @@ import zlib
 import numpy as np
 
 from industriverse_cli.report.series import TRAVEL
-from industriverse_cli.report.toolpath import NO_VALUE, TOP_VALUE, ToolPath, middle_box
+from industriverse_cli.report.toolpath import NO_VALUE, TOP_VALUE, ToolPath
 
 WIDTH, HEIGHT = 1080, 680
 OVERSAMPLING = 2
 TURN, TILT = math.radians(-32.0), math.radians(32.0)  # where one looks from: right of the front, above
-MOST_STEPS = 40_000_000  # pixels drawn along the path; a sliced part of 17 MB takes 5 million
+MOST_PIXELS = 200_000_000  # looked at while drawing; a sliced part of 17 MB takes some 50 million
 MARGIN = 0.06  # of the picture's size
 LIGHT = (-0.45, -0.55, 0.70)  # from the upper left, in front (right, down, towards the viewer)
 # low to high: lightness rises steadily, so that it also reads in grey and with any colour vision
@@ -52,7 +52,7 @@ def draw(path: ToolPath, width_m: float) -> bytes | None:
     ends = ends[ends > 0]
     if not len(ends):
         return None
-    screen, scale = _fit(_project(path.points_m), ends)
+    screen, scale = _fit(_project(path.points_m), path.part())
     by_energy = path.energy_scale.high > path.energy_scale.low
     features = rgb(FEATURES)
     colour = ramp_rgb(path.energy[ends]) if by_energy else features[path.feature[ends] % len(features)]
@@ -60,7 +60,7 @@ def draw(path: ToolPath, width_m: float) -> bytes | None:
     depth = np.full(image.shape[:2], -np.inf)
     half_width = min(max(0.5 * width_m * scale, 0.8 * OVERSAMPLING), 12.0 * OVERSAMPLING)
     light = np.array(LIGHT) / np.linalg.norm(LIGHT)
-    kernels.draw_tubes(screen[ends - 1], screen[ends], colour, half_width, light, MOST_STEPS, image, depth)
+    kernels.draw_tubes(screen[ends - 1], screen[ends], colour, half_width, light, MOST_PIXELS, image, depth)
     return _png(_averaged(image))
 
 
@@ -76,7 +76,7 @@ def _project(points: np.ndarray) -> np.ndarray:
 
 def _fit(projected: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, float]:
     """The projected points in pixels, the part inside the margins; and pixels a metre."""
-    low, high = middle_box(projected[shown])
+    low, high = projected[shown].min(axis=0), projected[shown].max(axis=0)
     size = np.array([WIDTH, HEIGHT]) * OVERSAMPLING
     scale = float(np.min(size * (1.0 - 2.0 * MARGIN) / np.maximum((high - low)[:2], 1e-4)))
     screen = (projected - 0.5 * (low + high)) * scale

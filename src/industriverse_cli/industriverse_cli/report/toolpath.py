@@ -20,7 +20,7 @@ WINDOW = 64  # vertices that one piece may replace
 ARC_SAG_M = 20e-6
 ARC_PIECES = 720
 MAX_FLATTENED = 2_000_000  # vertices that arcs may add before they are drawn more coarsely
-OUTLIERS = 2.5  # times as large a box: then what makes it so is not the part
+AROUND = 0.6  # of the part's width: what of the first layer is nearer belongs to its picture
 PICTURE_LIMIT_M = 10.0  # what lies farther from the origin is not drawn
 NO_VALUE = 255  # of a coloured quantity that a piece does not have
 TOP_VALUE = 254
@@ -74,22 +74,24 @@ class ToolPath:
     moves: int
     left_out: int
 
-    def box_m(self, part: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper corner of all vertices, or of the part alone (see middle_box)."""
+    def part(self) -> np.ndarray:
+        """Which vertices are of the part, shape (n,): what is worked above the first layer, and what of the first lies
+        around that (a skirt does, a purge line at the bed's edge does not). All vertices where nothing is worked."""
         worked = self.drawn & (self.feature != TRAVEL)
-        if not len(self.points_m):
-            return np.zeros(3), np.zeros(3)
-        if not (part and worked.any()):
-            return self.points_m.min(axis=0), self.points_m.max(axis=0)
-        return middle_box(self.points_m[worked])
+        if not worked.any():
+            return np.ones(len(self.points_m), bool)
+        above = worked & (self.layer > 0)
+        if not above.any():
+            return worked
+        low, high = self.points_m[above].min(axis=0), self.points_m[above].max(axis=0)
+        room = AROUND * float((high - low)[:2].max())
+        inside = (self.points_m >= low - room) & (self.points_m <= high + room)
+        return above | (worked & inside.all(axis=1))
 
-
-def middle_box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper corner of points, without the outermost 1 % where they would double the size (purge lines)."""
-    low, high = points.min(axis=0), points.max(axis=0)
-    inner_low, inner_high = np.quantile(points, [0.005, 0.995], axis=0)
-    wide = high - low > OUTLIERS * (inner_high - inner_low)
-    return np.where(wide, inner_low, low), np.where(wide, inner_high, high)
+    def box_m(self, part: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper corner of all vertices, or of the part alone."""
+        points = self.points_m[self.part()] if part else self.points_m
+        return (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(3), np.zeros(3))
 
 
 def reduce_path(
