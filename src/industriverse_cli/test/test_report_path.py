@@ -242,16 +242,16 @@ class Water:
 
 @dataclass(frozen=True)
 class Account:
+    total: Estimate
     currency: str = "EUR"
     parts: Parts = Parts()
-    total: Estimate = Estimate(4.0, 3.0, 5.0)
     water: Water = Water()
     spoilt_kg: float = np.nan
     notes: tuple[str, ...] = ("Nothing is known of the weather.",)
 
 
 def test_what_is_added_to_a_price_shows_up_by_itself():
-    price = price_of(Account())
+    price = price_of(Account(Estimate(4.0, 3.0, 5.0)))
     assert [(part.title, part.value) for part in price.parts] == [("material", 1.0), ("royalties", 2.5), ("other", 0.5)]
     assert {group: [(fact.title, fact.unit, fact.value) for fact in facts] for group, facts in price.facts.items()} == {
         "water": [("used", "kg", 3.0), ("reuse ratio", "", 0.25)]
