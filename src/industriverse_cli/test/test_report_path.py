@@ -166,6 +166,13 @@ def test_a_purge_line_is_not_the_part_and_a_skirt_is():
     assert high == pytest.approx([0.124, 0.124, 6e-4])
 
 
+def test_one_bead_is_seen_from_end_to_end():
+    travel = {"op": Op.STRAIGHT_TRAVERSE, "x_m": 0.05, "y_m": 0.05, "z_m": 2e-4, "feed_m_s": 0.1}
+    bead = {"op": Op.STRAIGHT_FEED, "x_m": 0.09, "y_m": 0.05, "z_m": 2e-4, "feed_m_s": 0.1, "extrude_m3": 1e-9}
+    low, high = reduced(build_program([travel, bead])).box_m(part=True)
+    assert (low[0], high[0]) == (0.05, 0.09)
+
+
 # --- sums ---
 
 

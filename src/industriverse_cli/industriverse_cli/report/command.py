@@ -48,8 +48,7 @@ def report(
     """
     from industriverse_cli.programs import end, refusal_of
     from industriverse_cli.report.model import as_json
-    from industriverse_cli.report.page import page_html
-    from industriverse_cli.report.pdf import find_browser, print_pdf
+    from industriverse_cli.report.pdf import find_browser
     from twin_node.price_parts import Order
     from twin_node.tariff import load_tariff, start_of
 
@@ -60,20 +59,12 @@ def report(
     made, gates = make_report(load_case(file, machine, material), file, prices, order, datetime.now(UTC))
     if output is None and pdf is None and not json:
         output = Path(f"{file.stem}.report.html")
-    if output is not None or pdf is not None:
-        html = page_html(made)
-        if output is not None:
-            target = output
-            _write(target, lambda: _replace(target, html))
-        if pdf is not None:
-            printed = pdf
-            _write(printed, lambda: print_pdf(html, printed, browser))
+    written = _write(made, output, pdf, browser)
     if json:
         print_json(as_json(made))
     else:
-        for path in (output, pdf):
-            if path is not None:
-                print(f"{path}: {made.name} on {made.machine}, {path.stat().st_size / 1e6:.1f} MB")
+        for path in written:
+            print(f"{path}: {made.name} on {made.machine}, {path.stat().st_size / 1e6:.1f} MB")
     end(refusal_of(gates))
 
 
@@ -118,12 +109,6 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _replace(path: Path, text: str) -> None:
-    from industriverse_core.files import replace_file
-
-    replace_file(path, text.encode())
-
-
 def _named(path: Path | None, endings: tuple[str, ...], program: Path) -> None:
     """Refuse a name that is not meant for what is written, so that no program is overwritten by its report.
 
@@ -135,12 +120,26 @@ def _named(path: Path | None, endings: tuple[str, ...], program: Path) -> None:
         raise InputError(ErrorCode.USAGE, f"{path}: what shall it be?", f"Name a file that ends in {endings[0]}.")
 
 
-def _write(path: Path, action: Callable[[], None]) -> None:
-    """Run a writing action. Raises InputError (USAGE) where the file cannot be written."""
+def _write(made: Report, output: Path | None, pdf: Path | None, browser: str) -> list[Path]:
+    """Write what is asked for; the files written. Raises InputError (USAGE) where one cannot be written."""
+    from industriverse_cli.report.page import page_html
+    from industriverse_cli.report.pdf import print_pdf
     from industriverse_core.errors import ErrorCode, InputError
+    from industriverse_core.files import replace_file
 
-    try:
-        action()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(ErrorCode.USAGE, f"{path}: cannot be written ({reason}).", "Name another file.") from error
+    html = page_html(made) if output is not None or pdf is not None else ""
+    actions: list[tuple[Path | None, Callable[[Path], None]]] = [
+        (output, lambda path: replace_file(path, html.encode())),
+        (pdf, lambda path: print_pdf(html, path, browser)),
+    ]
+    written = []
+    for path, action in actions:
+        if path is None:
+            continue
+        try:
+            action(path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise InputError(ErrorCode.USAGE, f"{path}: cannot be written ({reason}).", "Name another file.") from error
+        written.append(path)
+    return written

@@ -90,3 +90,14 @@ def table(heads: list[str], rows: list[list[object]], caption: str, numbers: fro
         element("thead", element("tr", head)),
         element("tbody", body),
     )
+
+
+def section(identifier: str, title: str, *children: object, note: str | None = None) -> Markup:
+    """A titled part of the page."""
+    return element(
+        "section",
+        element("h2", title),
+        element("p", note, class_="note") if note else None,
+        *children,
+        id=identifier,
+    )

@@ -11,7 +11,7 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
-from industriverse_cli.report import sections
+from industriverse_cli.report import sections, stage
 from industriverse_cli.report.markup import Markup, data_block, element
 from industriverse_cli.report.model import Report
 from industriverse_cli.report.picture import FEATURES, NO_COLOUR, RAMP, draw
@@ -55,7 +55,7 @@ def _sections(report: Report, picture: bytes | None) -> list[Markup | None]:
         sections.header(report),
         sections.findings(report) if refused else None,
         sections.headline(report),
-        sections.toolpath(report, picture),
+        stage.toolpath(report, picture),
         sections.power(report),
         sections.energy(report),
         sections.layers(report),

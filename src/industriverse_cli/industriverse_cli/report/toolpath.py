@@ -82,16 +82,23 @@ class ToolPath:
             return np.ones(len(self.points_m), bool)
         above = worked & (self.layer > 0)
         if not above.any():
-            return worked
+            return _with_starts(worked)
         low, high = self.points_m[above].min(axis=0), self.points_m[above].max(axis=0)
         room = AROUND * float((high - low)[:2].max())
         inside = (self.points_m >= low - room) & (self.points_m <= high + room)
-        return above | (worked & inside.all(axis=1))
+        return _with_starts(above | (worked & inside.all(axis=1)))
 
     def box_m(self, part: bool) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper corner of all vertices, or of the part alone."""
         points = self.points_m[self.part()] if part else self.points_m
         return (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(3), np.zeros(3))
+
+
+def _with_starts(ends: np.ndarray) -> np.ndarray:
+    """The vertices at which pieces end, and those at which they start."""
+    both = ends.copy()
+    both[:-1] |= ends[1:]
+    return both
 
 
 def reduce_path(
