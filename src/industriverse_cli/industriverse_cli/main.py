@@ -14,6 +14,7 @@ import typer
 from industriverse_cli import autocorrecting, catalogue, converting, pricing, programs, showing
 from industriverse_cli.cell import commands as cell
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
+from industriverse_cli.report import command as report
 from industriverse_core.errors import CoreError, ErrorCode, InputError
 
 EXIT_INTERRUPTED = 130
@@ -34,6 +35,7 @@ app.command("check", rich_help_panel=PROGRAM_PANEL)(programs.check)
 app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
 app.command("price", rich_help_panel=PROGRAM_PANEL)(pricing.price)
 app.command("autocorrect", rich_help_panel=PROGRAM_PANEL)(autocorrecting.autocorrect)
+app.command("report", rich_help_panel=PROGRAM_PANEL)(report.report)
 app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)
 app.command("convert", rich_help_panel=PROGRAM_PANEL)(converting.convert)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)

@@ -34,6 +34,7 @@ class ErrorCode(IntEnum):
     INTENT_NOT_UNDERSTOOD = 108
     USAGE = 109
     UNREADABLE_MESSAGE = 110
+    TOOL_MISSING = 119
     # 200 profiles
     UNKNOWN_MACHINE = 200
     BAD_PROFILE = 201
