@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from industriverse_cli import catalogue, programs, showing
+from industriverse_cli import catalogue, programs, showing, voxels
 from industriverse_cli.cell import commands as cell
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
 from industriverse_core.errors import CoreError, ErrorCode, InputError
@@ -33,6 +33,7 @@ PROGRAM_PANEL, CELL_PANEL = "Programs (no cell needed)", "With a running cell (.
 app.command("check", rich_help_panel=PROGRAM_PANEL)(programs.check)
 app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
 app.command("price", rich_help_panel=PROGRAM_PANEL)(programs.price)
+app.command("voxels", rich_help_panel=PROGRAM_PANEL)(voxels.voxels)
 app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)
 app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)

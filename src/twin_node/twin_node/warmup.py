@@ -7,10 +7,12 @@ from industriverse_core.material import load_material
 from industriverse_core.program import Heater, Op, build_program
 from twin_node.oracle import predict
 from twin_node.shadow import ThermalTwin
+from twin_node.timeline import build_timeline
+from twin_node.voxels import energy_voxels, voxel_edges_m
 
 
 def warm_up() -> None:
-    """Predict one tiny job, and step one heater."""
+    """Predict one tiny job, put it into voxels, and step one heater."""
     profile = load_machine("prusa_mk3s")
     program = build_program(
         [
@@ -19,6 +21,8 @@ def warm_up() -> None:
             {"op": Op.ARC_FEED, "x_m": 0.03, "feed_m_s": 0.05, "center_1_m": 0.02, "turns": 1},
         ]
     )
-    predict(program, profile, load_material("PLA"))
+    material = load_material("PLA")
+    predict(program, profile, material)
+    energy_voxels(build_timeline(program, profile, material), profile, material, voxel_edges_m(program))
     if profile.bed is not None:
         ThermalTwin(profile.bed, 25.0).step(25.0, 60.0, 0.0, 0.0, 1.0)
