@@ -13,6 +13,7 @@ import typer
 
 from industriverse_cli import catalogue, programs, showing, voxels
 from industriverse_cli.cell import commands as cell
+from industriverse_cli.corpus import commands as corpus
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
 from industriverse_core.errors import CoreError, ErrorCode, InputError
 
@@ -34,6 +35,7 @@ app.command("check", rich_help_panel=PROGRAM_PANEL)(programs.check)
 app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
 app.command("price", rich_help_panel=PROGRAM_PANEL)(programs.price)
 app.command("voxels", rich_help_panel=PROGRAM_PANEL)(voxels.voxels)
+app.command("corpus", rich_help_panel=PROGRAM_PANEL)(corpus.corpus)
 app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)
 app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)
