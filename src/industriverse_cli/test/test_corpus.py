@@ -269,20 +269,33 @@ def test_only_what_changed_is_done_again(folder, tmp_path):
     for number in range(4):
         (folder / f"part{number}.gcode").write_text(gcode(number))
     output = tmp_path / "out"
-    assert corpus(folder, output)[1]["done_now"] == 4
+    assert corpus(folder, output, "--workers", "1")[1]["done_now"] == 4
     before = table(output)
     (folder / "part1.gcode").write_text(gcode(1, 30))
     (folder / "part2.gcode").unlink()
     (folder / "part9.gcode").write_text(gcode(9))
-    assert corpus(folder, output)[1]["done_now"] == 2
+    assert corpus(folder, output, "--workers", "1")[1]["done_now"] == 2
     after = table(output)
     assert set(after) == {"part0.gcode", "part1.gcode", "part3.gcode", "part9.gcode"}
     assert after["part0.gcode"] == before["part0.gcode"]
     assert after["part1.gcode"]["instructions"] == before["part1.gcode"]["instructions"] + 10
-    assert corpus(folder, output, "--material", "PETG")[1]["done_now"] == 4
+    assert corpus(folder, output, "--material", "PETG", "--workers", "1")[1]["done_now"] == 4
     assert {row["material"] for row in table(output).values()} == {"PETG"}
     assert corpus(folder, output)[1]["done_now"] == 0
     assert table(output) == after
+
+
+def test_the_watching_process_loads_no_compiled_loops(folder, tmp_path):
+    (folder / "part.gcode").write_text(gcode(1))
+    code = (
+        "import sys\nfrom industriverse_cli.main import main\n"
+        "try:\n main(['corpus', sys.argv[1], '-o', sys.argv[2], '--json'])\n"
+        "finally:\n print([name for name in ('numba', 'rclpy') if name in sys.modules])"
+    )
+    line = [sys.executable, "-c", code, folder, tmp_path / "out"]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=120)
+    assert json.loads(ended.stdout.splitlines()[0])["good"] == 1
+    assert ended.stdout.splitlines()[-1] == "[]"
 
 
 # --- refusals -------------------------------------------------------------------------------------------
