@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from industriverse_cli import catalogue, programs, showing, voxels
+from industriverse_cli import autocorrecting, catalogue, pricing, programs, showing, voxels
 from industriverse_cli.cell import commands as cell
 from industriverse_cli.corpus import commands as corpus
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
@@ -33,7 +33,8 @@ app = typer.Typer(
 PROGRAM_PANEL, CELL_PANEL = "Programs (no cell needed)", "With a running cell (./cell up)"
 app.command("check", rich_help_panel=PROGRAM_PANEL)(programs.check)
 app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
-app.command("price", rich_help_panel=PROGRAM_PANEL)(programs.price)
+app.command("price", rich_help_panel=PROGRAM_PANEL)(pricing.price)
+app.command("autocorrect", rich_help_panel=PROGRAM_PANEL)(autocorrecting.autocorrect)
 app.command("voxels", rich_help_panel=PROGRAM_PANEL)(voxels.voxels)
 app.command("corpus", rich_help_panel=PROGRAM_PANEL)(corpus.corpus)
 app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)

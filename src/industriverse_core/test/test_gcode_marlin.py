@@ -202,6 +202,7 @@ def test_homing_puts_only_its_axes_to_zero():
         ("M140 S60.5", "SET_HEATER", Heater.BED, 60.5),
         ("M141 S40", "SET_HEATER", Heater.CHAMBER, 40.0),
         ("M109 R170", "WAIT_HEATER", Heater.HOTEND, 170.0),
+        ("M109 S200 R170", "WAIT_HEATER", Heater.HOTEND, 200.0),
         ("M190 S60", "WAIT_HEATER", Heater.BED, 60.0),
         ("M191 S40", "WAIT_HEATER", Heater.CHAMBER, 40.0),
         ("M106", "SET_FAN", 0, 1.0),
@@ -278,7 +279,7 @@ def test_what_changes_nothing_gives_no_instruction(text):
 
 @pytest.mark.parametrize(
     "command",
-    ["M112", "M302 S0", "M303 E0 S200 C8", "M500", "M501", "M502", "M503", "M504", "M92 X800", "M206 X5", "M211 S0",
+    ["M112", "M303 E0 S200 C8", "M500", "M501", "M502", "M503", "M504", "M92 X800", "M206 X5", "M211 S0",
      "M851 Z-2", "M906 X900", "M913 X100", "M999", "M301 P20", "M42 P4 S255", "M997"],
 )  # fmt: skip
 def test_settings_and_safety_commands_are_forbidden(command):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from industriverse_core.artefacts import Subsystem
 from industriverse_core.errors import ErrorCode, InputError, PredictionError
 from industriverse_core.gcode import load_program
-from industriverse_core.machine import load_machine
+from industriverse_core.machine import Box, Tool, load_machine
 from industriverse_core.material import load_material
 from industriverse_core.program import Heater, Metadata, Op, Plane, Program, build_program
 from twin_node.timeline import build_timeline
@@ -127,6 +127,29 @@ def test_what_happens_nowhere_is_shared_out_by_deposited_volume():
     assert spent > 10e3
     assert shared.sum() == pytest.approx(spent, rel=1e-12)
     assert shared == pytest.approx(spent * voxels.volume_m3 / voxels.volume_m3.sum(), rel=1e-9, abs=1e-9)
+
+
+def test_on_a_mill_it_is_shared_out_by_removed_volume():
+    rows = [
+        {"op": Op.START_SPINDLE_CLOCKWISE, "value": 900.0}, {"op": Op.DWELL, "value": 100.0}, travel(10, 10, 5),
+        line(10, 10, 0.5), line(20, 10, 0.5), line(20, 10, -0.5), line(30, 10, -0.5),
+    ]  # fmt: skip
+    sides = {"x": ("0 mm", "100 mm"), "y": ("0 mm", "100 mm"), "z": ("-10 mm", "0 mm")}
+    blank = Box(
+        name="blank",
+        **{f"{a}_{end}": v for a, ends in sides.items() for end, v in zip(("minimum", "maximum"), ends, strict=True)},
+    )
+    tool = Tool(number=1, diameter="6 mm", cutting_length="20 mm", max_depth="3 mm", max_plunge="5 mm/s")
+    mill = MILL.model_copy(update={"tools": (tool,)})
+    program = build_program([{"op": Op.CHANGE_TOOL, "target": 1}, *rows])
+    timeline = build_timeline(program, mill, ALUMINIUM, stock=blank)
+    voxels = energy_voxels(timeline, mill, ALUMINIUM, (1e-3, 1e-3, 1e-3))
+    assert timeline.steps.removed_m3.sum() > 10e-9
+    assert math.fsum(voxels.volume_m3) == pytest.approx(timeline.steps.removed_m3.sum(), rel=1e-9)
+    assert set(voxels.index[voxels.volume_m3 > 0.0][:, 2].tolist()) <= {-1, 0}
+    shared = voxels.energy_j - voxels.motion_energy_j
+    assert shared.sum() == pytest.approx(shared[voxels.volume_m3 > 0.0].sum(), rel=1e-12)
+    assert math.fsum(voxels.energy_j) == pytest.approx(timeline.electric_j, rel=1e-9)
 
 
 def test_without_deposited_volume_it_is_shared_out_by_the_time_of_feeds():

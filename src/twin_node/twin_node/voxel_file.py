@@ -25,11 +25,11 @@ COLUMNS = {
     "energy_j": ("J", "electric energy spent for the voxel; adds up to the attribute total_j"),
     "motion_energy_j": ("J", "the part of energy_j that was spent while the tool was in the voxel"),
     "time_s": ("s", "how long the tool was in the voxel"),
-    "volume_m3": ("m3", "material deposited in the voxel"),
+    "volume_m3": ("m3", "material deposited in the voxel, or removed while the tool's tip was in it"),
 }
 RULE = (
     "Moves: by path length in each voxel. What moves nothing (heating, waiting, homing, levelling, dwells): shared "
-    "out by deposited volume; without any, by the time of feed moves."
+    "out by deposited or removed volume; without any, by the time of feed moves."
 )
 
 

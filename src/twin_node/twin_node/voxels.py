@@ -7,7 +7,7 @@ belongs to the lower one on a printer (the material lies under the nozzle) and t
 What a move takes (joules, seconds, material) goes to the voxels that the tool passes, in proportion to the length of
 its path in each; what only filament moves take goes to the voxel in which the tool stands. Instructions that move
 nothing (heating, waiting, homing, levelling, dwells) happen nowhere in the part but are spent for it: their joules are
-shared out over the voxels in proportion to deposited volume; without any, in proportion to the time of feed moves.
+shared out over the voxels in proportion to deposited (or removed) volume; without any, to the time of feed moves.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class EnergyVoxels:
         energy_j: electric energy, shape (n,); adds up to `total_j`.
         motion_energy_j: the part of it that was spent while the tool was in the voxel; the rest is shared out.
         time_s: how long the tool was in the voxel.
-        volume_m3: material that was deposited in it.
+        volume_m3: material that was deposited in it, or removed while the tool's tip was in it.
         energy_by_subsystem_j: energy_j by consumer, shape (n,) each; empty unless asked for.
         total_j: electric energy of the job.
         total_s: its duration, heating and homing included.
@@ -154,7 +154,8 @@ def _amounts(timeline: Timeline, subsystems: list[Subsystem]) -> np.ndarray:
     energy = sum(timeline.energy_j.values(), np.zeros(len(program)))
     by_subsystem = [timeline.energy_j[subsystem] for subsystem in subsystems]
     duration = timeline.duration_s
-    return np.column_stack([energy, duration, melted_m3(program), np.where(feeds, duration, 0.0), *by_subsystem])
+    volume = melted_m3(program) + timeline.steps.removed_m3
+    return np.column_stack([energy, duration, volume, np.where(feeds, duration, 0.0), *by_subsystem])
 
 
 def _deposit(

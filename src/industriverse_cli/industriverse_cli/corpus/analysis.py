@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from industriverse_core.material import Material
     from industriverse_core.program import Metadata, Program
     from twin_node.timeline import Timeline
+    from twin_node.voxels import EnergyVoxels
 
 SHORTEST_NAME = 3  # a printer model with fewer letters matches nothing
 
@@ -40,8 +41,7 @@ def analyse(task: Task, settings: Settings) -> Row:
 
 def _analyse(task: Task, settings: Settings, row: Row) -> None:
     from industriverse_core.gcode import load_program
-    from industriverse_core.material import resolve_material
-    from twin_node.timeline import build_timeline
+    from twin_node.voxel_file import write_voxels
 
     if task.size > settings.max_bytes:
         raise InputError(
@@ -49,7 +49,18 @@ def _analyse(task: Task, settings: Settings, row: Row) -> None:
             f"{task.name}: {task.size / 1e6:.0f} MB, at most {settings.max_bytes / 1e6:.0f} MB are read.",
             "Raise --max-mb, or split the program.",
         )
-    program = load_program(settings.folder / task.name)
+    voxels = judge(load_program(settings.folder / task.name), settings, row)
+    if voxels is not None:
+        place = voxel_place(task.name)
+        write_voxels(voxels, settings.output / place)
+        row |= {"voxel_file": str(place), "voxels": len(voxels)}
+
+
+def judge(program: Program, settings: Settings, row: Row) -> EnergyVoxels | None:
+    """Fill the row with what is asked of a program, as far as it gets; its voxels, if they are asked for."""
+    from industriverse_core.material import resolve_material
+    from twin_node.timeline import build_timeline
+
     _describe(program, row)
     profile, row["machine_from"] = machine_for(program.metadata, settings.machine)
     row["machine"] = profile.id
@@ -59,8 +70,7 @@ def _analyse(task: Task, settings: Settings, row: Row) -> None:
         _check(program, profile, material, row)
     timeline = build_timeline(program, profile, material)
     _predict(timeline, profile, material, settings, row)
-    if settings.voxels:
-        _voxels(timeline, profile, material, task, settings, row)
+    return _voxels(timeline, profile, material, settings) if settings.voxels else None
 
 
 def _describe(program: Program, row: Row) -> None:
@@ -121,7 +131,8 @@ def _check(program: Program, profile: MachineProfile, material: Material, row: R
 
 def _predict(timeline: Timeline, profile: MachineProfile, material: Material, settings: Settings, row: Row) -> None:
     from twin_node.oracle import expected_of, prediction_of
-    from twin_node.price import load_tariff, quote
+    from twin_node.price import quote
+    from twin_node.tariff import load_tariff
 
     prediction = (prediction_of if settings.intervals else expected_of)(timeline, profile, material)
     for name in (*INTERVALS, "filament_m"):
@@ -136,18 +147,12 @@ def _predict(timeline: Timeline, profile: MachineProfile, material: Material, se
     row |= {"price": offer.total.mean, "currency": offer.currency, "carbon_kg": offer.carbon_kg}
 
 
-def _voxels(
-    timeline: Timeline, profile: MachineProfile, material: Material, task: Task, settings: Settings, row: Row
-) -> None:
+def _voxels(timeline: Timeline, profile: MachineProfile, material: Material, settings: Settings) -> EnergyVoxels:
     from industriverse_cli.voxels import metres
-    from twin_node.voxel_file import write_voxels
     from twin_node.voxels import energy_voxels, voxel_edges_m
 
     edges_m = voxel_edges_m(timeline.program, metres(settings.voxel_mm), metres(settings.voxel_height_mm))
-    voxels = energy_voxels(timeline, profile, material, edges_m)
-    place = voxel_place(task.name)
-    write_voxels(voxels, settings.output / place)
-    row |= {"voxel_file": str(place), "voxels": len(voxels)}
+    return energy_voxels(timeline, profile, material, edges_m)
 
 
 def voxel_place(name: str) -> Path:

@@ -78,7 +78,7 @@ def settings_key(settings: Settings) -> bytes:
     from industriverse_core.digest import digest_of
     from industriverse_core.machine import load_machine, machine_names
     from industriverse_core.material import load_material, material_names
-    from twin_node.price import load_tariff
+    from twin_node.tariff import load_tariff
 
     options = {
         name: str(value) for name, value in asdict(settings).items() if name not in ("folder", "output", "memory_bytes")

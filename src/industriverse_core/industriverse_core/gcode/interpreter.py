@@ -31,7 +31,8 @@ MODE = 13  # motion code in force, -1 = none
 MARLIN = 14  # 1 = Marlin's rules, 0 = RS274's
 FEED_SCALE = 15  # M220
 FLOW_SCALE = 16  # M221
-STATE_SIZE = 17
+HAND_OVER = 17  # 1 = every line with words goes to Python: canned cycles, G93, G95, unknown origins, nothing moved yet
+STATE_SIZE = 18
 
 # words of a motion line
 SLOT_LETTERS = "XYZEFIJKRP"
@@ -221,7 +222,7 @@ def run(
             if 0.0 <= code < len(skipped) and skipped[int(code + 0.5)]:
                 continue
             return index, count
-        if status[index] != 0:
+        if status[index] != 0 or state[HAND_OVER] == 1.0:
             return index, count
         mode, seen = _motion_words(letters, values, first, last, slots, state)
         if mode < 0:

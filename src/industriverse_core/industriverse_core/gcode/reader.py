@@ -9,8 +9,9 @@ import numpy as np
 
 from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.gcode import interpreter as it
-from industriverse_core.gcode import marlin, rs274, tokens
+from industriverse_core.gcode import klipper, marlin, rs274, tokens
 from industriverse_core.gcode.metadata import detect_dialect, read_metadata
+from industriverse_core.gcode.offsets import Frames, Stored
 from industriverse_core.gcode.session import TEXT_LENGTH, RefusedError, Session, Words, malformed, unsupported
 from industriverse_core.gcode.tokens import Array, Tokens
 from industriverse_core.program import COLUMNS, Program, normalise
@@ -31,13 +32,13 @@ _STATUS = {
 }
 
 
-def read(data: bytes, name: str, dialect: str | None) -> Program:
+def read(data: bytes, name: str, dialect: str | None, stored: Stored | None = None) -> Program:
     """See read_gcode."""
     if dialect is not None and dialect not in DIALECTS:
         raise ValueError(f"dialect {dialect!r}, want one of {DIALECTS}")
     _refuse_non_text(data, name)
     body = data.removeprefix(b"\xef\xbb\xbf")
-    session = Session(dialect or detect_dialect(body))
+    session = Session(dialect or detect_dialect(body), frames=Frames.at_start(stored or Stored()))
     chunks: list[dict[str, Array]] = []
     metadata = read_metadata(body, name, session.dialect)
     area_m2 = filament_area_m2(metadata.filament_diameter_m)
@@ -141,12 +142,11 @@ def _other_line(session: Session, tokens_: Tokens, index: int) -> None:
     first, last = int(tokens_.first_word[index]), int(tokens_.first_word[index + 1])
     letters = tokens_.letters[first:last].tobytes().decode()
     values = tokens_.values[first:last].tolist()
-    count, state = session.count, session.state.copy()
+    mark = session.mark()
     try:
         _carry_out(session, letters, values, int(tokens_.status[index]), int(tokens_.flags[index]))
     except RefusedError as refusal:
-        session.count = count
-        session.state[:] = state
+        session.undo(mark)
         session.refuse(refusal.kind, refusal.reason)
 
 
@@ -158,6 +158,8 @@ def _carry_out(session: Session, letters: str, values: list[float], status: int,
         _check_line_number(session, letters, values)
     if letters.startswith("N"):
         letters, values = letters[1:], values[1:]
+    if session.dialect == "marlin" and klipper.carry_out(session):
+        return
     command = _name(letters[0], values[0]) if letters and letters[0] in _COMMAND_LETTERS else ""
     rules = marlin if session.dialect == "marlin" else rs274
     if command in rules.FORBIDDEN:
@@ -190,8 +192,9 @@ def _name(letter: str, value: float) -> str:
 
 def _ignore_command(session: Session, command: str, flags: int) -> None:
     """Note a command without effect once; from then on the compiled loop skips it."""
+    marlin.check_ignored(session, command)
     session.ignore(command, "changes neither motion nor heat")
-    if command[0] == "M":
+    if command[0] == "M" and command not in marlin.LOOKED_AT:
         session.skipped[round(10.0 * float(command[1:]))] = True
 
 

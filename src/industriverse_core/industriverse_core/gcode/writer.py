@@ -36,6 +36,7 @@ _LIMIT_WORDS = {
     Limit.JERK_E: "M205 E",
     Limit.JUNCTION_DEVIATION: "M205 J",
 }
+_CRUISE_RATIO = "SET_VELOCITY_LIMIT MINIMUM_CRUISE_RATIO="
 _FIXED = {
     Op.FLOOD_ON: "M8",
     Op.MIST_ON: "M7",
@@ -186,7 +187,7 @@ def _other(program: Program, index: int, dialect: str) -> str | None:
     if op == Op.CHANGE_TOOL:
         return f"T{target}" if dialect == "marlin" else f"T{target} M6"
     if op in _MARLIN_ONLY and dialect == "marlin":
-        text = _additive(Op(op), target, value)
+        text = _additive(Op(op), target, value, int(program.columns["turns"][index]))
         if text is not None:
             return text
     if op == Op.UNKNOWN:
@@ -195,7 +196,7 @@ def _other(program: Program, index: int, dialect: str) -> str | None:
     raise _unwritable(program, index, f"{name} with target {target} cannot be said in the dialect {dialect}")
 
 
-def _additive(op: Op, target: int, value: float) -> str | None:
+def _additive(op: Op, target: int, value: float, turns: int) -> str | None:
     """Printer instructions in Marlin's words; None when the target does not exist."""
     if op is Op.HOME:
         axes = "".join(f" {letter}" for axis, letter in enumerate("XYZ") if target >> axis & 1)
@@ -211,14 +212,17 @@ def _additive(op: Op, target: int, value: float) -> str | None:
             return "M107" + fan
         return f"M106{fan} S" + _decimal(value * 255.0, lambda number: number / 255.0, value)
     if op is Op.SET_LIMIT:
+        if target == Limit.MINIMUM_CRUISE_RATIO:
+            return _CRUISE_RATIO + _decimal(value, float, value) if 0.0 <= value < 1.0 else None
         if target not in _LIMIT_WORDS:
             return None
         return _LIMIT_WORDS[Limit(target)] + _decimal(value * 1e3, lambda number: number * 1e-3, value)
     if op is Op.SET_PRESSURE_ADVANCE:
         return "M900 K" + _decimal(value, float, value)
-    if target not in _HEATER_CODES:
+    if target not in _HEATER_CODES or turns not in (0, 1):
         return None
-    return f"{_HEATER_CODES[Heater(target)][op is Op.WAIT_HEATER]} S" + _decimal(value, float, value)
+    letter = "R" if op is Op.WAIT_HEATER and turns == 1 else "S"
+    return f"{_HEATER_CODES[Heater(target)][op is Op.WAIT_HEATER]} {letter}" + _decimal(value, float, value)
 
 
 def _no_filament(program: Program, index: int) -> None:
