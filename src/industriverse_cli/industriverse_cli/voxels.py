@@ -87,7 +87,7 @@ def _print(found: EnergyVoxels, output: Path) -> None:
 
     size = " x ".join(f"{edge * 1e3:g}" for edge in found.edge_m)
     rows = {
-        "file": f"{output}, {output.stat().st_size / 1e6:.1f} MB",
+        "file": f"{output}, {output.stat().st_size / 1e3:.0f} kB",
         "voxels": f"{len(found):,} of {size} mm".replace(",", " "),
         "energy": f"{energy_text(found.total_j)}, {energy_text(found.motion_j)} of it while the tool was in the voxel",
     }
