@@ -11,8 +11,9 @@ import sys
 
 import typer
 
-from industriverse_cli import autocorrecting, catalogue, converting, pricing, programs, showing
+from industriverse_cli import autocorrecting, catalogue, converting, pricing, programs, showing, voxels
 from industriverse_cli.cell import commands as cell
+from industriverse_cli.corpus import commands as corpus
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
 from industriverse_cli.report import command as report
 from industriverse_core.errors import CoreError, ErrorCode, InputError
@@ -36,6 +37,8 @@ app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
 app.command("price", rich_help_panel=PROGRAM_PANEL)(pricing.price)
 app.command("autocorrect", rich_help_panel=PROGRAM_PANEL)(autocorrecting.autocorrect)
 app.command("report", rich_help_panel=PROGRAM_PANEL)(report.report)
+app.command("voxels", rich_help_panel=PROGRAM_PANEL)(voxels.voxels)
+app.command("corpus", rich_help_panel=PROGRAM_PANEL)(corpus.corpus)
 app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)
 app.command("convert", rich_help_panel=PROGRAM_PANEL)(converting.convert)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)

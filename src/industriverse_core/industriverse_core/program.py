@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -176,9 +177,12 @@ class Program:
             return self.columns[name]
         raise AttributeError(name)
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
-        """SHA-256 of what the program does (docs/bytecode.md); names, lines and notes do not count."""
+        """SHA-256 of what the program does (docs/bytecode.md); names, lines and notes do not count.
+
+        Computed once: every stage asks for it, and columns are never changed in place.
+        """
         meaning = {
             "format": FORMAT,
             "version": VERSION,

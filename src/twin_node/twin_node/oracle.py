@@ -82,6 +82,24 @@ def prediction_of(timeline: Timeline, profile: MachineProfile, material: Materia
     )
 
 
+def expected_of(timeline: Timeline, profile: MachineProfile, material: Material | None) -> Prediction:
+    """A timeline's totals alone: every interval is a point. For many files at once; it needs no ensemble."""
+    exact = Estimate.exact
+    return Prediction(
+        program_digest=timeline.program.digest,
+        machine_id=profile.id,
+        material=material.id if material else "",
+        time_s=exact(timeline.total_s),
+        motion_time_s=exact(float(timeline.steps.motion_s.sum() + timeline.steps.dwell_s.sum())),
+        energy_j=exact(timeline.electric_j),
+        energy_by_subsystem_j={key: exact(float(column.sum())) for key, column in timeline.energy_j.items()},
+        peak_power_w=exact(float(timeline.peak_power_w.max(initial=0.0))),
+        heat_j=exact(timeline.heat_j),
+        filament_m=exact(timeline.filament_m),
+        material_kg=exact(float(timeline.steps.melted_kg.sum())),
+    )
+
+
 def _interval(mean: float, draws: np.ndarray) -> Estimate:
     """5 % and 95 % quantiles of the draws over the nominal draw, around the mean."""
     nominal = draws[0]

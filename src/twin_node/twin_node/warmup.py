@@ -10,11 +10,12 @@ from twin_node.autocorrect.moves import merge_moves
 from twin_node.autocorrect.travel import shorten_travel
 from twin_node.oracle import predict
 from twin_node.shadow import ThermalTwin
-from twin_node.timeline import machine_vector
+from twin_node.timeline import build_timeline, machine_vector
+from twin_node.voxels import energy_voxels, voxel_edges_m
 
 
 def warm_up() -> None:
-    """Predict and rewrite one tiny job, and step one heater and the air of an enclosure."""
+    """Predict and rewrite one tiny job, put it into voxels, step one heater and the air of an enclosure."""
     from twin_node import thermal_kernels as kernels
 
     profile = load_machine("prusa_mk3s")
@@ -25,7 +26,9 @@ def warm_up() -> None:
             {"op": Op.ARC_FEED, "x_m": 0.03, "feed_m_s": 0.05, "center_1_m": 0.02, "turns": 1},
         ]
     )
-    predict(program, profile, load_material("PLA"))
+    material = load_material("PLA")
+    predict(program, profile, material)
+    energy_voxels(build_timeline(program, profile, material), profile, material, voxel_edges_m(program))
     deviation(program, merge_moves(program, profile, None))
     islands = [
         {"op": op, "x_m": 0.01 * x, "feed_m_s": 0.05, "extrude_m3": fed}
