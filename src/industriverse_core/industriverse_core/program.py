@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ VERSION = "1.0"
 DIGEST_TAG = b"IBC1"
 GRID_M = 1e-9  # coordinates and speeds lie on this grid, so that writing and reading G-code changes nothing
 GRID_M3 = 1e-15
+LARGEST_STEP = 2**50  # beyond, rounding of the quotient could make two values of one; such values stay as they are
 MAX_FILE_BYTES = 2 << 30
 
 
@@ -174,9 +176,12 @@ class Program:
             return self.columns[name]
         raise AttributeError(name)
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
-        """SHA-256 of what the program does (docs/bytecode.md); names, lines and notes do not count."""
+        """SHA-256 of what the program does (docs/bytecode.md); names, lines and notes do not count.
+
+        Computed when first asked for: columns are not changed after a program has been made of them.
+        """
         meaning = {
             "format": FORMAT,
             "version": VERSION,
@@ -212,9 +217,9 @@ def normalise(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _on_grid(column: np.ndarray, grid: float) -> np.ndarray:
     """Nearest multiples of the grid, as the floats that round(1 / grid) divides to; NaN made one."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what is far off the grid stays as it is
+    with np.errstate(over="ignore", invalid="ignore"):
         steps = np.round(column / grid)
-    exact = np.abs(steps) < 2**53
+    exact = np.abs(steps) < LARGEST_STEP
     out = np.where(exact, steps / round(1.0 / grid), column) + 0.0
     out[np.isnan(out)] = np.nan
     return out
