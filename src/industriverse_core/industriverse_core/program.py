@@ -26,7 +26,7 @@ VERSION = "1.0"
 DIGEST_TAG = b"IBC1"
 GRID_M = 1e-9  # coordinates and speeds lie on this grid, so that writing and reading G-code changes nothing
 GRID_M3 = 1e-15
-LARGEST_STEP = 2**50  # beyond, rounding of the quotient could make two values of one; such values stay as they are
+EXACT_STEPS = 2**50  # three roundings of 2^-53 each stay below half a step: normalising again finds the same one
 MAX_FILE_BYTES = 2 << 30
 
 
@@ -217,9 +217,9 @@ def normalise(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _on_grid(column: np.ndarray, grid: float) -> np.ndarray:
     """Nearest multiples of the grid, as the floats that round(1 / grid) divides to; NaN made one."""
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # what is far off the grid stays as it is
         steps = np.round(column / grid)
-    exact = np.abs(steps) < LARGEST_STEP
+    exact = np.abs(steps) < EXACT_STEPS
     out = np.where(exact, steps / round(1.0 / grid), column) + 0.0
     out[np.isnan(out)] = np.nan
     return out

@@ -9,7 +9,7 @@ import numpy as np
 from industriverse_core import program
 from industriverse_core.compiled import compiled, inlined
 from industriverse_core.gcode import interpreter as it
-from industriverse_core.program import COLUMNS, GRID_M, GRID_M3, LARGEST_STEP
+from industriverse_core.program import COLUMNS, GRID_M, GRID_M3
 from industriverse_core.units import MM, MM_PER_MIN
 
 Array = np.ndarray[Any, Any]
@@ -17,6 +17,7 @@ Array = np.ndarray[Any, Any]
 ARC_FEED = int(program.Op.ARC_FEED)
 STEPS_PER_M = float(round(1.0 / GRID_M))
 STEPS_PER_M3 = float(round(1.0 / GRID_M3))
+LARGEST_STEP = float(program.EXACT_STEPS)
 
 
 class Columns(NamedTuple):
