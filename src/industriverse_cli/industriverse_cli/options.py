@@ -44,9 +44,12 @@ class Case:
     material: Material
 
 
-def load_case(file: Path, machine: str, material: str) -> Case:
-    """Read what a command was given. Raises InputError or ProfileError."""
-    choose_loops(file)
+def load_case(file: Path, machine: str, material: str, brief: bool = False) -> Case:
+    """Read what a command was given. Raises InputError or ProfileError.
+
+    `brief`: the command goes through a program only a few times, so that a small one needs no compiled loops.
+    """
+    choose_loops(file, brief)
     from industriverse_core.gcode import load_program
     from industriverse_core.machine import load_machine
     from industriverse_core.material import resolve_material
@@ -56,7 +59,7 @@ def load_case(file: Path, machine: str, material: str) -> Case:
     return Case(program, profile, resolve_material(material or program.metadata.material, profile.kind))
 
 
-def choose_loops(file: Path) -> None:
+def choose_loops(file: Path, brief: bool) -> None:
     """Decide how numeric loops run in this process, before a module with one is imported.
 
     A small file is done in plain Python before numba would have been loaded; for others, compiling is announced.
@@ -64,5 +67,5 @@ def choose_loops(file: Path) -> None:
     from industriverse_core.compiled import announce_compilation, interpret
 
     announce_compilation(lambda: print(COMPILING, file=sys.stderr, flush=True))
-    if one_command and file.is_file() and file.stat().st_size <= SMALL_FILE_BYTES:
+    if brief and one_command and file.is_file() and file.stat().st_size <= SMALL_FILE_BYTES:
         interpret()

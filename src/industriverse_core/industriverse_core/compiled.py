@@ -1,7 +1,7 @@
 """The one way numeric loops are compiled: cached on disk, without the interpreter lock.
 
 Numba takes most of a second to load. A process that handles one small file may instead run the loops as plain
-Python (`interpret`), which gives the same results and is then faster.
+Python (`interpret`), which is then faster. Results are the same but for the last digits of long sums.
 """
 
 from __future__ import annotations

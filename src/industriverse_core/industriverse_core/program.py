@@ -52,7 +52,7 @@ class Op(IntEnum):
     HOME = 32  # target = bit mask of axes (1 x, 2 y, 4 z)
     LEVEL_BED = 33
     SET_HEATER = 34  # target = Heater, value = degC (0 = off)
-    WAIT_HEATER = 35  # target = Heater, value = degC; sets the target, then waits
+    WAIT_HEATER = 35  # target = Heater, value = degC; sets the target, then waits; turns = 1: for cooling too
     SET_FAN = 36  # target = fan, value = 0..1
     MOTORS_OFF = 37  # target = bit mask of motors (1 x, 2 y, 4 z, 8 filament)
     SET_LIMIT = 38  # target = Limit, value in SI
@@ -87,6 +87,7 @@ class Limit(IntEnum):
     JERK_Z = 33
     JERK_E = 34
     JUNCTION_DEVIATION = 35  # [m] M205 J
+    MINIMUM_CRUISE_RATIO = 41  # [-] Klipper's setting of this name
 
 
 class Plane(IntEnum):
@@ -109,7 +110,7 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "extrude_m3": np.dtype("<f8"),  # filament volume fed during the move; negative = retracted
     "center_1_m": np.dtype("<f8"),  # arc centre in the plane, absolute
     "center_2_m": np.dtype("<f8"),
-    "turns": np.dtype("<i2"),  # arc: > 0 counter-clockwise, |turns| = number of (begun) turns
+    "turns": np.dtype("<i2"),  # arc: > 0 counter-clockwise, |turns| = number of (begun) turns; see WAIT_HEATER
     "target": np.dtype("<i4"),
     "value": np.dtype("<f8"),
 }
@@ -180,7 +181,7 @@ class Program:
     def digest(self) -> Digest:
         """SHA-256 of what the program does (docs/bytecode.md); names, lines and notes do not count.
 
-        Computed when first asked for: columns are not changed after a program has been made of them.
+        Computed once: every stage asks for it, and columns are never changed in place.
         """
         meaning = {
             "format": FORMAT,

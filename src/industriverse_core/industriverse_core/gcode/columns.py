@@ -108,6 +108,7 @@ def append(columns: Columns, count: int, rows: Array) -> int:
             put_arc(columns.center_1, columns.center_2, columns.turns, columns.target, count, row)
         else:
             put_value(columns.target, columns.value, count, row)
+            columns.turns[count] = int(row[it.TURNS])  # WAIT_HEATER
         count += 1
     return count
 

@@ -29,7 +29,7 @@ MODE = 13  # motion code in force, -1 = none
 MARLIN = 14  # 1 = Marlin's rules, 0 = RS274's
 FEED_SCALE = 15  # M220
 FLOW_SCALE = 16  # M221
-HAND_OVER = 17  # 1 = every motion line is for Python: modes that the compiled loop does not know
+HAND_OVER = 17  # 1 = every motion line is for Python: canned cycles, G93, G95, unknown origins, nothing moved yet
 LINE_NUMBER = 18  # the last accepted N of a line with a checksum, NaN before the first
 STATE_SIZE = 19
 

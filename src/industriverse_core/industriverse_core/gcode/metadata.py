@@ -6,6 +6,7 @@ import math
 import re
 
 from industriverse_core.errors import ErrorCode, InputError
+from industriverse_core.gcode import slicers
 from industriverse_core.program import Metadata
 
 DETECT_BYTES = 1 << 20  # thumbnails can take most of it
@@ -52,7 +53,8 @@ def read_metadata(head: bytes, tail: bytes, name: str, dialect: str) -> Metadata
 
     Raises InputError for a filament diameter that cannot be: volumes would be wrong.
     """
-    settings = _settings(head + b"\n" + tail)
+    ends = head + b"\n" + tail
+    settings = slicers.settings(ends) | _settings(ends)
     generator = _GENERATOR.search(head)
     written = settings.get("filament_diameter", "")
     diameter_mm = _number(written, math.nan) if written else DEFAULT_FILAMENT_MM
@@ -66,7 +68,7 @@ def read_metadata(head: bytes, tail: bytes, name: str, dialect: str) -> Metadata
     return Metadata(
         name=name,
         dialect=dialect,
-        generator=_text(generator.group(1)).partition(" on ")[0] if generator else "",
+        generator=slicers.generator(head) or (_text(generator.group(1)).partition(" on ")[0] if generator else ""),
         material=settings.get("filament_type", ""),
         machine=settings.get("printer_model", ""),
         filament_diameter_m=diameter_mm / 1e3,

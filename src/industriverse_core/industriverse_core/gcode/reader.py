@@ -10,9 +10,10 @@ import numpy as np
 
 from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.gcode import interpreter as it
-from industriverse_core.gcode import lines, marlin, repeats, rs274, text, tokens
+from industriverse_core.gcode import klipper, lines, marlin, repeats, rs274, text, tokens
 from industriverse_core.gcode.columns import Array, Columns, allocate, append, finished, grown, to_si
 from industriverse_core.gcode.metadata import DETECT_BYTES, HEAD_BYTES, TAIL_BYTES, detect_dialect, read_metadata
+from industriverse_core.gcode.offsets import Frames, Stored
 from industriverse_core.gcode.session import TEXT_LENGTH, RefusedError, Session, Words, malformed, unsupported
 from industriverse_core.program import Program
 from industriverse_core.units import filament_area_m2
@@ -55,7 +56,7 @@ class Reading:
     values: Array = field(default_factory=lambda: np.empty(tokens.MAX_LINE_BYTES + 1))
 
 
-def read(file: BinaryIO, name: str, dialect: str | None) -> Program:
+def read(file: BinaryIO, name: str, dialect: str | None, stored: Stored | None = None) -> Program:
     """See read_gcode; `file` must be able to seek and is read twice."""
     if dialect is not None and dialect not in DIALECTS:
         raise ValueError(f"dialect {dialect!r}, want one of {DIALECTS}")
@@ -69,7 +70,7 @@ def read(file: BinaryIO, name: str, dialect: str | None) -> Program:
             ErrorCode.FILE_TOO_LARGE, f"{name}: more than {MAX_LINES} lines.", "Split the program or slice coarser."
         )
     head = head[start:]
-    session = Session(dialect or detect_dialect(head))
+    session = Session(dialect or detect_dialect(head), frames=Frames.at_start(stored or Stored()))
     session.state[it.LINE_NUMBER] = math.nan
     metadata = read_metadata(head[:HEAD_BYTES], _tail(file, start), name, session.dialect)
     reading = Reading(name, session, allocate(seen.lines + 2 * lines.MAX_ROWS_OF_A_LINE))
@@ -176,13 +177,13 @@ def _has_command(letters: str, values: list[float]) -> bool:
 
 def _accepted(session: Session, letters: str, values: list[float], status: int, flags: int) -> bool:
     """Carry out a line. One that is refused changes nothing but the line number, and adds one UNKNOWN."""
-    state = session.state.copy()
+    mark = session.mark()
     try:
         _carry_out(session, letters, values, status, flags)
     except RefusedError as refusal:
-        state[it.LINE_NUMBER] = session.state[it.LINE_NUMBER]
-        session.count = 0
-        session.state[:] = state
+        line_number = session.state[it.LINE_NUMBER]
+        session.undo(mark)
+        session.state[it.LINE_NUMBER] = line_number
         session.refuse(refusal.kind, refusal.reason)
         return False
     return True
@@ -202,6 +203,9 @@ def _carry_out(session: Session, letters: str, values: list[float], status: int,
         _check_line_number(session, letters, values)
     if letters.startswith("N"):
         letters, values = letters[1:], values[1:]
+    begins_with_a_name = math.isnan(values[0]) if letters else status != tokens.OK
+    if begins_with_a_name and session.dialect == "marlin" and klipper.carry_out(session):
+        return
     command = _command(letters, values)
     rules = marlin if session.dialect == "marlin" else rs274
     if command in rules.FORBIDDEN:
@@ -234,8 +238,9 @@ def _name(letter: str, value: float) -> str:
 
 def _ignore_command(session: Session, command: str, flags: int) -> None:
     """Note a command without effect once; from then on the compiled loop skips it."""
+    marlin.check_ignored(session, command)
     session.ignore(command, "changes neither motion nor heat")
-    if command[0] == "M":
+    if command[0] == "M" and command not in marlin.LOOKED_AT:
         session.skipped[round(10.0 * float(command[1:]))] = True
 
 
