@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from industriverse_cli import autocorrecting, catalogue, converting, pricing, programs, showing, voxels
+from industriverse_cli import autocorrecting, catalogue, converting, options, pricing, programs, showing, voxels
 from industriverse_cli.cell import commands as cell
 from industriverse_cli.corpus import commands as corpus
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
@@ -51,6 +51,7 @@ app.command("clear", rich_help_panel=CELL_PANEL)(cell.clear)
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the script; ends the process with an exit status."""
+    options.one_command = arguments is None
     words = sys.argv[1:] if arguments is None else arguments
     try:
         status = _run(words)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,6 +29,12 @@ MaterialName = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
+SMALL_FILE_BYTES = 1 << 17  # plain Python reads, plans and predicts it in about the time that numba needs to load
+COMPILING = "industriverse: compiling numeric loops (once) ..."
+
+one_command = False  # set by the script: this process ends after one command
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """A program, the machine it is judged for, and what it is made of."""
@@ -37,8 +44,12 @@ class Case:
     material: Material
 
 
-def load_case(file: Path, machine: str, material: str) -> Case:
-    """Read what a command was given. Raises InputError or ProfileError."""
+def load_case(file: Path, machine: str, material: str, brief: bool = False) -> Case:
+    """Read what a command was given. Raises InputError or ProfileError.
+
+    `brief`: the command goes through a program only a few times, so that a small one needs no compiled loops.
+    """
+    choose_loops(file, brief)
     from industriverse_core.gcode import load_program
     from industriverse_core.machine import load_machine
     from industriverse_core.material import resolve_material
@@ -46,3 +57,15 @@ def load_case(file: Path, machine: str, material: str) -> Case:
     profile = load_machine(machine)
     program = load_program(file)
     return Case(program, profile, resolve_material(material or program.metadata.material, profile.kind))
+
+
+def choose_loops(file: Path, brief: bool) -> None:
+    """Decide how numeric loops run in this process, before a module with one is imported.
+
+    A small file is done in plain Python before numba would have been loaded; for others, compiling is announced.
+    """
+    from industriverse_core.compiled import announce_compilation, interpret
+
+    announce_compilation(lambda: print(COMPILING, file=sys.stderr, flush=True))
+    if brief and one_command and file.is_file() and file.stat().st_size <= SMALL_FILE_BYTES:
+        interpret()

@@ -50,7 +50,7 @@ def price(
     from twin_node.tariff import load_tariff, start_of
 
     prices, order = load_tariff(tariff), Order(quantity, start_of(start))
-    case = load_case(file, machine, material)
+    case = load_case(file, machine, material, brief=True)
     breakdown, prediction, refusal = _priced(case, prices, order)
     if json:
         print_json({**_json(breakdown, prediction), **judged(refusal)})

@@ -23,7 +23,7 @@ def check(file: File, machine: Machine = "prusa_mk3s", material: MaterialName = 
 
     Example: industriverse check part.gcode --machine prusa_mk3s --material PETG
     """
-    case = load_case(file, machine, material)
+    case = load_case(file, machine, material, brief=True)
     report = run_gate(case)
     if json:
         print_json(_report_json(case, report))
@@ -40,7 +40,7 @@ def predict(file: File, machine: Machine = "prusa_mk3s", material: MaterialName 
 
     Example: industriverse predict part.gcode --json
     """
-    case = load_case(file, machine, material)
+    case = load_case(file, machine, material, brief=True)
     prediction, refusal = _predict(case)
     if json:
         print_json({**_prediction_json(prediction), **judged(refusal)})

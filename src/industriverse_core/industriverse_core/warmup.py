@@ -8,10 +8,11 @@ GROUP = "industriverse.warmup"
 
 
 def warm_gcode() -> None:
-    """The tokeniser and the interpreter of G-code."""
+    """The reader of G-code; the last line's note has a byte beyond ASCII."""
     from industriverse_core.gcode import read_gcode
 
-    read_gcode(b"G28\nM104 S200\nG1 X1 Y1 E1 F600\nG2 X2 Y0 I1 J0\nG3 X1 Y1 R1\n", "warm-up", "marlin")
+    text = "G28\nM204 S800\nG1 X1 Y1 E1 F600\nG2 X2 Y0 I1 J0\nG3 X1 Y1 R1\nM204 S800\n; 20 µm\n"
+    read_gcode(text.encode(), "warm-up", "marlin")
 
 
 def warm_motion() -> None:

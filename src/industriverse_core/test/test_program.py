@@ -61,6 +61,17 @@ def columns_of(table) -> dict[str, np.ndarray]:
     return {name: np.array(table.get(name, np.zeros(length)), dtype) for name, dtype in COLUMNS.items()}
 
 
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("exponent", range(-32, 40))
+def test_normalising_large_values_twice_changes_nothing(sign, exponent):
+    values = [sign * 2.0**exponent * (1.0 + step / 977.0) for step in range(977)]
+    columns = {name: np.zeros(len(values), dtype) for name, dtype in COLUMNS.items()}
+    once = normalise({**columns, "value": np.array(values), "extrude_m3": np.array(values) * 1e-6})
+    twice = normalise(once)
+    assert once["value"].tobytes() == twice["value"].tobytes()
+    assert once["extrude_m3"].tobytes() == twice["extrude_m3"].tobytes()
+
+
 @settings(max_examples=200, deadline=None)
 @given(tables)
 @example({name: [4194304.5540998755, 2.0**50 * 1e-9, 1125899.906842623, 1125899.906842625] for name in FLOAT_COLUMNS})

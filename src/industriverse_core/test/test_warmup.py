@@ -1,9 +1,14 @@
-"""The warm-up at build time runs, and importing core stays cheap."""
+"""The warm-up at build time runs, importing core stays cheap, and loops run interpreted or compiled as told."""
 
+import os
 import subprocess
 import sys
+import textwrap
 
 from industriverse_core import warmup
+from industriverse_core.gcode import read_gcode
+from industriverse_core.machine import load_machine
+from industriverse_core.motion import plan_motion
 
 
 def test_every_warm_up_runs():
@@ -17,3 +22,54 @@ def test_importing_the_program_and_the_gcode_package_loads_no_compiler():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+SMALL = b"G28\nM204 S800\nG1 X10 Y5 E1 F600\nG2 X20 Y5 I5 J0 E.5\nM106 S127\nG3 X10 Y5 R7\nG1 X1e5\nM107\n" * 20
+
+
+def run_python(code: str, **environment: str) -> str:
+    """Standard output of the code in a process of its own."""
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True, text=True, check=True, env={**os.environ, **environment},
+    )  # fmt: skip
+    return result.stdout.strip()
+
+
+def test_a_small_program_is_read_and_planned_without_a_compiler():
+    output = run_python(
+        f"""
+        import sys
+        from industriverse_core.compiled import interpret
+        print(interpret())
+        from industriverse_core.gcode import read_gcode
+        from industriverse_core.machine import load_machine
+        from industriverse_core.motion import plan_motion
+        program = read_gcode({SMALL!r}, "x")
+        total_s = plan_motion(program, load_machine("prusa_mk3s")).total_s
+        print(program.digest.hex(), repr(total_s), "numba" in sys.modules)
+        """
+    )
+    program = read_gcode(SMALL, "x")
+    total_s = plan_motion(program, load_machine("prusa_mk3s")).total_s
+    assert output.split() == ["True", program.digest.hex(), repr(total_s), "False"]
+
+
+def test_loops_that_are_compiled_already_stay_compiled():
+    assert run_python("import numba\nfrom industriverse_core.compiled import interpret\nprint(interpret())") == "False"
+
+
+def test_a_compilation_is_announced_once_and_a_cached_loop_is_not(tmp_path):
+    (tmp_path / "loops.py").write_text(
+        "from industriverse_core.compiled import compiled\n\n@compiled\ndef double(value):\n    return 2 * value\n"
+    )
+    code = f"""
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        from industriverse_core.compiled import announce_compilation
+        announce_compilation(lambda: print("compiling"))
+        from loops import double
+        print(double(1), double(1.0))
+        """
+    assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["compiling", "2", "2.0"]
+    assert run_python(code, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["2", "2.0"]
