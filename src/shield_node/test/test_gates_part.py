@@ -96,7 +96,7 @@ def test_a_second_part_beside_the_first():
     assert path.go(0.07, 0.05, bead_m2=BEAD_M2).go(0.07, 0.07, bead_m2=BEAD_M2).found() == {}
 
 
-@pytest.mark.parametrize(("times", "expected"), [(1.0, {}), (2.0, {}), (3.0, {"part.overfill": ERROR})])
+@pytest.mark.parametrize(("times", "expected"), [(1.0, {}), (1.7, {}), (3.0, {"part.overfill": ERROR})])
 @pytest.mark.parametrize("height", [0.1e-3, 0.2e-3, 0.3e-3])
 def test_flow_times_three(times, expected, height):
     bead = 0.45e-3 * height * times
@@ -169,6 +169,10 @@ def test_levelling_after_a_prime_line():
 def test_printing_with_the_filament_drawn_back():
     path = Path().wall(3)
     assert path.do(FAN_ON).go(volume_m3=-0.05 * AREA).wall(30, first_z=0.8e-3).found() == {"extrusion.dry": ERROR}
+
+
+def test_filament_drawn_out_at_the_end_passes():
+    assert Path().wall(3).go(volume_m3=-0.08 * AREA).go(z=0.05, speed=10e-3).found() == {}
 
 
 def test_retractions_are_refilled():

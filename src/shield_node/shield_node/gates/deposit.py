@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CELL_M = 0.5e-3  # about one bead
 MAX_CELLS = 4_000_000  # larger beds get larger cells
-WIDEST_BEAD = 2.5  # of the nozzle's diameter; walls have 1 to 1.2, wide ones 2
+WIDEST_BEAD = 2.0  # of the nozzle's diameter; walls have 1 to 1.2, slicers allow 2
 SAME_LAYER = 0.1  # of the nozzle's diameter: a smaller rise is the same layer (a vase rises all the time)
 MAX_SAMPLES = 200_000_000  # of one program, so that no file makes the gates slow
 MOST_SAMPLES = 100_000  # of one move

@@ -46,7 +46,7 @@ def collision(context: Context) -> Iterator[Hits]:
 
 @rule("part.overfill", "There is room for what is printed.")
 def overfill(context: Context) -> Iterator[Hits]:
-    """Beads wider than 2.5 nozzle diameters, for the height that they really have above what lies below them, run into
+    """Beads wider than 2 nozzle diameters, for the height that they really have above what lies below them, run into
     each other and pile up. The excess adds up from move to move and is used up by narrower beads; more than the
     profile's max_stationary_extrusion is an error. Purge lines pass. The usual cause is a wrong flow (M221) or
     filament."""
