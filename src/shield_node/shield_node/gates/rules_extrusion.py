@@ -12,6 +12,7 @@ import numpy as np
 
 from industriverse_core.artefacts import Severity
 from industriverse_core.units import MM, MM3
+from shield_node.gates.columns import bucket
 from shield_node.gates.context import Context
 from shield_node.gates.registry import WHOLE_PROGRAM, Hits, Seen, rule
 
@@ -179,9 +180,3 @@ def nozzle(context: Context) -> Iterator[Hits]:
             "mm",
         )
         yield Hits(Severity.WARNING, WHOLE_PROGRAM, lambda _: seen)
-
-
-def bucket(change: np.ndarray) -> np.ndarray:
-    """Level after each change of a bucket that is empty at first and never below empty."""
-    total = np.concatenate([[0.0], np.cumsum(change)])
-    return (total - np.minimum.accumulate(total))[1:]
