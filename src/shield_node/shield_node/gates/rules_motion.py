@@ -54,7 +54,8 @@ def feed(context: Context) -> Iterator[Hits]:
             Severity.INFO,
             [worst],
             lambda i: Seen(
-                f"{asked[i] / MM:.1f} mm/s is asked for, the machine moves at most {allowed[i] / MM:.1f} mm/s here; "
+                f"{asked[i] / MM:.1f} mm/s is asked for, the machine moves at most {allowed[i] / MM:.1f} mm/s here "
+                f"(limit of {_slowest(context, i)}); "
                 f"{count} {'moves are' if count > 1 else 'move is'} slower than written.",
                 "Nothing has to be done; the prediction counts with the machine's speed.",
                 asked[i] / MM,
@@ -62,6 +63,18 @@ def feed(context: Context) -> Iterator[Hits]:
                 "mm/s",
             ),
         )
+
+
+def _slowest(context: Context, index: int) -> str:
+    """What reaches its own speed limit first in a motion."""
+    drives = {
+        name: abs(travel[index]) / axis.max_speed
+        for name, travel, axis in zip("XYZ", context.travel_m, context.profile.kinematics.axes(), strict=True)
+    }
+    if context.profile.extruder is not None:
+        drives["the filament drive"] = context.filament_m[index] / context.profile.extruder.max_speed
+    arc = context.program.op[index] == Op.ARC_FEED
+    return "the arc's axes" if arc else max(drives, key=lambda name: drives[name])
 
 
 @rule("motion.endless", "One move lasts at most an hour.")
