@@ -117,7 +117,7 @@ PRINTED = {
         "part.homing",
     ),
     # commands
-    "safety": ("M302 P1", "command.forbidden"),
+    "safety": ("M302 P1", None),
     "safety, S0": ("M302 S0", "command.forbidden"),
     "memory": ("M500", "command.forbidden"),
     "factory settings": ("M502", "command.forbidden"),
