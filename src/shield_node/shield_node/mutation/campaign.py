@@ -95,12 +95,12 @@ def campaign(cases: list[Case], kinds: dict[str, Kind], each: int, rng: random.R
     table = []
     for name, kind in kinds.items():
         count: Counter[bool] = Counter()
-        for _ in range(3 * each):
-            if count.total() == each:
-                break
-            case = rng.choice(cases)
+        fit = list(cases)  # those where the kind finds a place
+        while fit and count.total() < each:
+            case = rng.choice(fit)
             found = seed(case, kind, rng)
             if found is None:
+                fit.remove(case)
                 continue
             caught = is_caught(case, kind, found[0])
             count[caught] += 1

@@ -117,6 +117,14 @@ def _checksummed(lines: Lines, rng: random.Random) -> Lines | None:
     return [*numbered[:place], f"{body[:at]}{digit}{body[at + 1 :]}*{total}", *numbered[place + 1 :]]
 
 
+def _lost_resets(lines: Lines, rng: random.Random) -> Lines | None:
+    """No reset of E from some place on: harm where E is absolute."""
+    if any(line.startswith("M83") for line in lines) or not any(line.startswith("M82") for line in lines):
+        return None
+    place = rng.randint(len(lines) // 10, len(lines) // 2)
+    return lines[:place] + [line for line in lines[place:] if not line.startswith("G92 E")]
+
+
 def _truncate(lines: Lines, rng: random.Random) -> Lines | None:
     return lines[: rng.randint(int(0.4 * len(lines)), int(0.9 * len(lines)))]
 
@@ -180,7 +188,7 @@ PRINTER_KINDS: dict[str, Kind] = {
     "M221 times three": Kind(_insert(lambda r: f"M221 S{r.randint(300, 900)}", 0.1, 0.4)),
     "filament pulled out": Kind(_insert(lambda r: f"M83\nG1 E-{r.uniform(80, 900):.1f} F2000")),
     "M82 for M83": Kind(_insert(lambda r: "M82")),
-    "lost G92 E0": Kind(_remove(lambda line: _starts("G92")(line) and "E" in words_of(line), every=False)),
+    "lost G92 E0": Kind(_lost_resets),
     "heater left on": Kind(_remove(_switches_off), warned=True),
     "truncated": Kind(_truncate, warned=True),
     "feed zero": Kind(_insert(lambda r: "G1 F0")),
