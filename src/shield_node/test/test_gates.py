@@ -332,6 +332,22 @@ def test_clamped_feeds_are_one_note():
     assert report.verdict is Verdict.ACCEPT
 
 
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [
+        (move(0.06, feed=1.0), "X"),
+        (move(0.051, 0.06, feed=1.0), "Y"),
+        (move(0.051, z=0.01, feed=0.1), "Z"),
+        (move(0.051, filament=-0.1, feed=0.1), "the filament drive"),
+        (move(filament=-5e-3, feed=0.3), "the filament drive"),
+        (arc(0.05, 0.05, 0.05, 0.04, feed=1.0), "the arc's axes"),
+    ],
+)
+def test_the_note_on_clamped_feeds_names_the_axis(row, name):
+    (finding,) = (item for item in check(printed(row), PRINTER, PLA).findings if item.rule == "motion.feed")
+    assert f"(limit of {name})" in finding.message
+
+
 def test_findings_are_capped_counted_and_ordered():
     outside = [move(0.3 + 0.001 * (index % 2), line=index + 1) for index in range(1000)]
     report = check(printed(set_heater(Heater.HOTEND, 400), *outside, metadata=Metadata(material="ABS")), PRINTER, PLA)

@@ -1,14 +1,16 @@
 """The part on a printer's bed: collisions, room, bridges, homing; filament that only refills."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from industriverse_core.artefacts import Severity
 from industriverse_core.machine import load_machine
 from industriverse_core.material import load_material
 from industriverse_core.program import Heater, Op, Plane, build_program
-from shield_node.gates import check
+from shield_node.gates import check, deposit
 
 PRINTER = load_machine("prusa_mk3s")
 PLA, ABS = load_material("PLA"), load_material("ABS")
@@ -96,7 +98,7 @@ def test_a_second_part_beside_the_first():
     assert path.go(0.07, 0.05, bead_m2=BEAD_M2).go(0.07, 0.07, bead_m2=BEAD_M2).found() == {}
 
 
-@pytest.mark.parametrize(("times", "expected"), [(1.0, {}), (2.0, {}), (3.0, {"part.overfill": ERROR})])
+@pytest.mark.parametrize(("times", "expected"), [(1.0, {}), (1.7, {}), (3.0, {"part.overfill": ERROR})])
 @pytest.mark.parametrize("height", [0.1e-3, 0.2e-3, 0.3e-3])
 def test_flow_times_three(times, expected, height):
     bead = 0.45e-3 * height * times
@@ -171,6 +173,10 @@ def test_printing_with_the_filament_drawn_back():
     assert path.do(FAN_ON).go(volume_m3=-0.05 * AREA).wall(30, first_z=0.8e-3).found() == {"extrusion.dry": ERROR}
 
 
+def test_filament_drawn_out_at_the_end_passes():
+    assert Path().wall(3).go(volume_m3=-0.08 * AREA).go(z=0.05, speed=10e-3).found() == {}
+
+
 def test_retractions_are_refilled():
     path = Path().wall(3)
     for _ in range(30):
@@ -191,3 +197,18 @@ def test_relative_filament_read_as_absolute():
 def test_nothing_is_laid_down_outside_or_without_numbers():
     path = Path().wall(2).go(5.0, 5.0, 1.0, bead_m2=BEAD_M2).go(math.nan, bead_m2=0.0, volume_m3=1e-9)
     assert path.found()["envelope.axis"] is ERROR
+
+
+def test_a_path_that_is_too_long_is_refused(monkeypatch):
+    follow = deposit.follow
+    monkeypatch.setattr(deposit, "follow", lambda context: replace(follow(context), is_whole=False))
+    assert Path().wall(2).found() == {"part.collision": ERROR}
+
+
+@pytest.mark.parametrize(("most", "whole"), [(10, True), (9, False)])
+def test_laying_ends_at_its_limit(most, whole):
+    ends = (np.array([0.0, 1e-3, 2.5e-3]), np.zeros(3), np.full(3, 2e-4))
+    length, frame, top = np.array([0.0, 1e-3, 1.5e-3]), np.array([0.0, 0.0, 0.5e-3]), np.zeros((9, 9))
+    results = (np.zeros(3), np.zeros(3), np.zeros(3))
+    nothing = (np.zeros((0, 5)), np.zeros(0, int))
+    assert deposit.lay(ends, length, length * 1e-7, *nothing, frame, top, top.copy(), 4e-4, most, results) is whole

@@ -1,11 +1,13 @@
 """What must hold for every program, whatever is in its columns."""
 
+import json
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from industriverse_core.artefacts import Severity, Verdict
-from industriverse_core.machine import load_machine
+from industriverse_core.machine import Box, Tool, load_machine
 from industriverse_core.material import load_material
 from industriverse_core.program import COLUMNS, Op, Program, build_program
 from shield_node.gates import check
@@ -13,6 +15,20 @@ from shield_node.gates.context import Context
 
 PRINTER, MILL = load_machine("prusa_mk3s"), load_machine("grbl_mill")
 PLA, ALUMINIUM = load_material("PLA"), load_material("Al6061")
+
+CLIP = Box(name="clip", x_minimum="5 mm", x_maximum="50 mm", y_minimum="0 mm", z_maximum="100 mm")
+PLATE = Box(
+    name="plate", x_minimum="0 mm", x_maximum="200 mm", y_minimum="0 mm", y_maximum="100 mm",
+    z_minimum="-10 mm", z_maximum="0 mm",
+)  # fmt: skip
+CUTTER = Tool(number=1, diameter="6 mm", cutting_length="20 mm", max_depth="2 mm", max_plunge="3 mm/s")
+SPINDLE = MILL.spindle.model_copy(update={"max_power": 70.0})
+EQUIPPED = MILL.model_copy(update={"keep_out": (CLIP,), "tools": (CUTTER,), "spindle": SPINDLE})
+PLACES = [
+    (PRINTER, PLA, None), (MILL, ALUMINIUM, None), (PRINTER, None, None),
+    (PRINTER.model_copy(update={"keep_out": (CLIP,)}), PLA, None), (EQUIPPED, ALUMINIUM, None),
+    (EQUIPPED, ALUMINIUM, PLATE), (EQUIPPED, ALUMINIUM, CLIP),
+]  # fmt: skip
 
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-300, 1e-9, 0.01, 0.2, 1.0, 200.0, 1e9, 1e300, -1e300, 1.7e308, -1e-3]
 floats = st.one_of(st.sampled_from(SPECIAL), st.floats(allow_nan=True, allow_infinity=True))
@@ -38,9 +54,10 @@ def wild_programs(draw):
 
 
 @settings(max_examples=300, deadline=None)
-@given(wild_programs(), st.sampled_from([(PRINTER, PLA), (MILL, ALUMINIUM), (PRINTER, None)]))
+@given(wild_programs(), st.sampled_from(PLACES))
 def test_check_judges_any_content(program, where):
     report = check(program, *where)
+    json.dumps([finding.message for finding in report.findings])
     assert (report.verdict is Verdict.REFUSE) == (report.error_count > 0)
     assert all(finding.message and finding.remedy for finding in report.findings)
     motion = program.is_motion()
@@ -92,8 +109,8 @@ def test_arc_bounds_hold_every_point_of_the_arc(radius, begin, end, turns):
     angles = begin + sense * np.linspace(0.0, part + 2 * np.pi * (abs(turns) - 1), 20001)
     sampled = np.column_stack([radius * np.cos(angles), radius * np.sin(angles)])
     tolerance = radius * 1e-6 + 3e-9
-    lowest = np.minimum(context.lowest_m[1, :2], start)
-    highest = np.maximum(context.highest_m[1, :2], start)
+    lowest = np.minimum([column[1] for column in context.lowest_m[:2]], start)
+    highest = np.maximum([column[1] for column in context.highest_m[:2]], start)
     np.testing.assert_allclose(lowest, sampled.min(axis=0), atol=tolerance)
     np.testing.assert_allclose(highest, sampled.max(axis=0), atol=tolerance)
     np.testing.assert_allclose(

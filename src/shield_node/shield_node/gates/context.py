@@ -1,7 +1,8 @@
 """What the rules look at: a program on a machine, and arrays derived from it, each computed once when first used.
 
-Arrays have one entry an instruction, (n,) or (n, 3), in SI units. Columns may hold anything (NaN, infinity,
-huge numbers); derived arrays then hold NaN or infinity in those places, and rules compare so that these refuse.
+Arrays have one entry an instruction, (n,), in SI units; what has three axes is a tuple of three arrays. Columns may
+hold anything (NaN, infinity, huge numbers); derived arrays then hold NaN or infinity in those places, and rules compare
+so that these refuse.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from industriverse_core.machine import Box, MachineProfile
 from industriverse_core.material import Material
 from industriverse_core.program import Heater, Op, Plane, Program
 from industriverse_core.units import filament_area_m2
-from shield_node.gates import cutting, deposit
+from shield_node.gates import columns, cutting, deposit
 
 PLANE_AXES = {Plane.XY: (0, 1, 2), Plane.ZX: (2, 0, 1), Plane.YZ: (1, 2, 0)}  # first, second, normal
+Axes = tuple[np.ndarray, np.ndarray, np.ndarray]  # x, y, z
 FULL_TURN = 2.0 * np.pi
 SAME_POINT_RAD = 1e-9  # an arc that ends where it began sweeps a whole turn
 
@@ -57,11 +59,13 @@ class Context:
 
     def is_op(self, *ops: Op) -> np.ndarray:
         """Mask of the instructions with one of these operations."""
-        return np.isin(self.program.op, [int(op) for op in ops])
+        wanted = np.zeros(256, bool)
+        wanted[[int(op) for op in ops]] = True
+        return wanted[self.program.op]
 
     def last(self, mask: np.ndarray) -> np.ndarray:
         """Index of the last instruction up to and including each where the mask holds; -1 = none yet."""
-        return np.maximum.accumulate(np.where(mask, np.arange(len(mask)), -1)) if len(mask) else np.zeros(0, int)
+        return columns.last_where(mask)
 
     def before(self, state: np.ndarray, initial: float) -> np.ndarray:
         """A state after each instruction as the state before each."""
@@ -80,19 +84,32 @@ class Context:
         return self.is_op(Op.STRAIGHT_FEED, Op.ARC_FEED)
 
     @cached_property
-    def starts_m(self) -> np.ndarray:
-        """(n, 3) start points."""
-        return self.program.starts_m()
+    def starts_m(self) -> Axes:
+        """Start points."""
+        x, y, z = (self.before(column, 0.0) for column in self.ends_m)
+        return x, y, z
+
+    @property
+    def ends_m(self) -> Axes:
+        """End points."""
+        return self.program.x_m, self.program.y_m, self.program.z_m
 
     @cached_property
-    def ends_m(self) -> np.ndarray:
-        """(n, 3) end points."""
-        return self.program.positions_m()
+    def travel_m(self) -> Axes:
+        """Displacement of each axis from start to end; 0 for what is no motion."""
+        pairs = zip(self.ends_m, self.starts_m, strict=True)
+        x, y, z = (np.where(self.is_motion, end - start, 0.0) for end, start in pairs)
+        return x, y, z
 
     @cached_property
-    def travel_m(self) -> np.ndarray:
-        """(n, 3) displacement of each axis from start to end; 0 for what is no motion."""
-        return np.where(self.is_motion[:, None], self.ends_m - self.starts_m, 0.0)
+    def _straight(self) -> tuple[np.ndarray, np.ndarray]:
+        return columns.straight(self.is_motion, *self.ends_m)
+
+    def is_moving(self, axis: int) -> np.ndarray:
+        """Mask of the motions along which an axis moves, also to a number that is none; arcs move their plane's."""
+        moves = (self._straight[1] & (1 << axis)) != 0
+        moves[self.arcs.where[(self.arcs.first == axis) | (self.arcs.second == axis)]] = True
+        return moves
 
     @cached_property
     def arcs(self) -> Arcs:
@@ -102,10 +119,14 @@ class Context:
         plane = np.where(np.isin(program.target[where], list(PLANE_AXES)), program.target[where], Plane.XY)
         table = np.array([PLANE_AXES[plane] for plane in Plane])
         first, second, normal = table[plane].T
-        start_1 = self.starts_m[where, first] - program.center_1_m[where]
-        start_2 = self.starts_m[where, second] - program.center_2_m[where]
-        end_1 = self.ends_m[where, first] - program.center_1_m[where]
-        end_2 = self.ends_m[where, second] - program.center_2_m[where]
+        ends = np.stack([column[where] for column in self.ends_m])
+        starts = np.stack([np.where(where > 0, column[where - 1], 0.0) for column in self.ends_m])
+        each = np.arange(len(where))
+        start_1, start_2 = (
+            starts[first, each] - program.center_1_m[where],
+            starts[second, each] - program.center_2_m[where],
+        )
+        end_1, end_2 = ends[first, each] - program.center_1_m[where], ends[second, each] - program.center_2_m[where]
         start_angle, end_angle = np.arctan2(start_2, start_1), np.arctan2(end_2, end_1)
         turns = program.turns[where].astype(float)
         sense = np.where(turns < 0, -1.0, 1.0)
@@ -122,12 +143,12 @@ class Context:
         """The arcs for compiled loops.
 
         Frames (m, 5): centre on the plane's axes, radius, start angle, sweep; axes (m, 3): first, second, normal;
-        and the row of each instruction in them, (n,), -1 = no arc.
+        and the row of each instruction in them, (n,), -1 = no arc; empty where the program has none.
         """
         arcs, program = self.arcs, self.program
         radius = np.maximum(arcs.start_radius_m, arcs.end_radius_m)
         centre = program.center_1_m[arcs.where], program.center_2_m[arcs.where]
-        slot = np.full(len(program), -1)
+        slot = np.full(len(program) if len(arcs.where) else 0, -1)
         slot[arcs.where] = np.arange(len(arcs.where))
         frames = np.column_stack([*centre, radius, arcs.start_angle, arcs.sweep])
         return frames, np.column_stack([arcs.first, arcs.second, arcs.normal]), slot
@@ -135,27 +156,31 @@ class Context:
     @cached_property
     def length_m(self) -> np.ndarray:
         """(n,) path length of the axes; arcs and helices along the curve."""
-        length = np.sqrt(np.sum(self.travel_m**2, axis=1))
-        arcs = self.arcs
-        radius = np.maximum(arcs.start_radius_m, arcs.end_radius_m)
-        length[arcs.where] = np.hypot(radius * arcs.sweep, self.travel_m[arcs.where, arcs.normal])
+        length, arcs = self._straight[0], self.arcs
+        if len(arcs.where):
+            length, radius = length.copy(), np.maximum(arcs.start_radius_m, arcs.end_radius_m)
+            rise = np.stack([column[arcs.where] for column in self.travel_m])[arcs.normal, np.arange(len(arcs.where))]
+            length[arcs.where] = np.hypot(radius * arcs.sweep, rise)
         return length
 
     @cached_property
-    def lowest_m(self) -> np.ndarray:
-        """(n, 3) lowest coordinate that each motion reaches."""
+    def lowest_m(self) -> Axes:
+        """Lowest coordinate that each motion reaches."""
         return self._bounds[0]
 
     @cached_property
-    def highest_m(self) -> np.ndarray:
-        """(n, 3) highest coordinate that each motion reaches."""
+    def highest_m(self) -> Axes:
+        """Highest coordinate that each motion reaches."""
         return self._bounds[1]
 
     @cached_property
-    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+    def _bounds(self) -> tuple[Axes, Axes]:
         """End points, and the points of each arc where one coordinate turns round. The start is another's end."""
-        low, high = self.ends_m.copy(), self.ends_m.copy()
         arcs = self.arcs
+        if not len(arcs.where):
+            return self.ends_m, self.ends_m
+        low = high = np.stack([column[arcs.where] for column in self.ends_m])
+        low, high = low.copy(), high.copy()
         radius = np.maximum(arcs.start_radius_m, arcs.end_radius_m)
         centre = np.column_stack([self.program.center_1_m[arcs.where], self.program.center_2_m[arcs.where]])
         for quarter in range(4):  # +first, +second, -first, -second
@@ -165,12 +190,18 @@ class Context:
             axis = arcs.first if quarter % 2 == 0 else arcs.second
             sign = 1.0 if quarter < 2 else -1.0
             extreme = (centre[:, quarter % 2] + sign * radius)[swept]
-            rows, columns = arcs.where[swept], axis[swept]
+            place = axis[swept], np.flatnonzero(swept)
             if sign > 0:
-                high[rows, columns] = np.maximum(high[rows, columns], extreme)
+                high[place] = np.maximum(high[place], extreme)
             else:
-                low[rows, columns] = np.minimum(low[rows, columns], extreme)
-        return low, high
+                low[place] = np.minimum(low[place], extreme)
+        return self._with_arcs(low), self._with_arcs(high)
+
+    def _with_arcs(self, values: np.ndarray) -> Axes:
+        """The end points, with others for the arcs, (3, m)."""
+        x, y, z = (column.copy() for column in self.ends_m)
+        x[self.arcs.where], y[self.arcs.where], z[self.arcs.where] = values
+        return x, y, z
 
     # --- tool ---
 
@@ -208,18 +239,23 @@ class Context:
         return np.where(self.is_motion, self.program.extrude_m3, 0.0)
 
     @cached_property
+    def _filament(self) -> tuple[np.ndarray, np.ndarray]:
+        return columns.feed_filament(self.extrude_m3)
+
+    @property
     def fresh_m3(self) -> np.ndarray:
         """(n,) filament beyond what had been fed before: what reaches the nozzle. Refilling a retraction is none."""
-        finite = np.where(np.isfinite(self.extrude_m3), self.extrude_m3, 0.0)
-        furthest = np.maximum.accumulate(np.maximum(np.cumsum(finite), 0.0)) if len(finite) else finite
-        return np.diff(furthest, prepend=0.0)
+        return self._filament[0]
 
-    @cached_property
+    @property
     def retracted_m3(self) -> np.ndarray:
         """(n,) how far the filament is drawn back after each instruction."""
-        finite = np.where(np.isfinite(self.extrude_m3), self.extrude_m3, 0.0)
-        fed = np.cumsum(finite)
-        return np.maximum.accumulate(np.maximum(fed, 0.0)) - fed if len(fed) else fed
+        return self._filament[1]
+
+    @cached_property
+    def filament_m(self) -> np.ndarray:
+        """(n,) length of filament that each motion feeds or draws back."""
+        return np.abs(self.extrude_m3) / self.filament_area_m2
 
     @cached_property
     def deposit(self) -> deposit.Deposit:
@@ -246,27 +282,19 @@ class Context:
     @cached_property
     def allowed_speed_m_s(self) -> np.ndarray:
         """(n,) path speed at which the first axis, or the filament, reaches the machine's limit."""
-        extruder = self.profile.extruder
-        filament_m = np.abs(self.extrude_m3) / self.filament_area_m2
-        along = self.is_travelling
-        path = np.where(along, self.length_m, filament_m)
-        limit = np.full(len(self.program), np.inf)
-        for axis, spec in enumerate(self.profile.kinematics.axes()):
-            share = np.abs(self.travel_m[:, axis]) / path
-            limit = np.where(share > 0.0, np.minimum(limit, spec.max_speed / share), limit)
-        arcs = self.arcs  # along an arc both axes of the plane take the whole speed in turn
+        extruder, arcs = self.profile.extruder, self.arcs
         speeds = np.array([spec.max_speed for spec in self.profile.kinematics.axes()])
+        limits = np.append(speeds, extruder.max_speed if extruder is not None else np.inf)
+        limit = columns.allowed_speed(self.is_motion, *self.ends_m, self.length_m, self.filament_m, limits)
+        # along an arc both axes of the plane take the whole speed in turn
         limit[arcs.where] = np.minimum(limit[arcs.where], np.minimum(speeds[arcs.first], speeds[arcs.second]))
-        if extruder is not None:
-            share = filament_m / path
-            limit = np.where(share > 0.0, np.minimum(limit, extruder.max_speed / share), limit)
         return limit
 
     @cached_property
     def least_time_s(self) -> np.ndarray:
         """(n,) shortest time of each motion: at the asked speed, as far as the machine allows, without ramps."""
         speed = np.minimum(self.asked_speed_m_s, self.allowed_speed_m_s)
-        path = np.where(self.is_travelling, self.length_m, np.abs(self.extrude_m3) / self.filament_area_m2)
+        path = np.where(self.is_travelling, self.length_m, self.filament_m)
         return np.where(self.is_motion & (path > 0.0), path / speed, 0.0)
 
     # --- heaters ---
@@ -286,19 +314,6 @@ class Context:
         return self._heater_state(Heater.BED)
 
     def _heater_state(self, heater: Heater) -> HeaterState:
-        program = self.program
-        mine = self.is_op(Op.SET_HEATER, Op.WAIT_HEATER) & (program.target == heater)
-        events = np.flatnonzero(mine)
-        targets = program.value[events]
-        assured = np.zeros(len(events))
-        level = 0.0
-        waits = program.op[events] == Op.WAIT_HEATER
-        for index, (target, waited) in enumerate(zip(targets.tolist(), waits.tolist(), strict=True)):
-            level = target if waited else min(target, level)
-            assured[index] = level
-        at = self.last(mine)
-        slot = np.searchsorted(events, at)  # events are found exactly; -1 gives 0 and is masked
-        known = at >= 0
-        if not len(events):
-            return HeaterState(np.zeros(len(program)), np.zeros(len(program)), at)
-        return HeaterState(np.where(known, targets[slot], 0.0), np.where(known, assured[slot], 0.0), at)
+        waits = self.is_op(Op.WAIT_HEATER)
+        mine = (self.is_op(Op.SET_HEATER) | waits) & (self.program.target == heater)
+        return HeaterState(*columns.heater_state(mine, waits, self.program.value))

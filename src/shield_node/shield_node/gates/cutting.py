@@ -58,8 +58,8 @@ def follow(context: Context) -> Cutting:
     if stock is None:
         return Cutting(None, True, nothing, nothing, nothing > 0.0)
     program = context.program
-    where = np.abs(np.where(context.is_motion[:, None], np.maximum(abs(context.lowest_m), abs(context.highest_m)), 0.0))
-    if not (where <= FARTHEST_M).all():
+    extremes = (*context.lowest_m, *context.highest_m)
+    if not all((np.abs(values[context.is_motion]) <= FARTHEST_M).all() for values in extremes):
         return Cutting(None, named is None, nothing, nothing, nothing > 0.0, "The program leaves every machine's axes.")
     diameter = tool_diameters_m(program, context.profile)
     known = diameter[np.isfinite(diameter)]
@@ -80,13 +80,13 @@ def follow(context: Context) -> Cutting:
 
 def _assumed_stock(context: Context) -> Box | None:
     """All that lies below Z = 0 where the program goes; None where it stays above it."""
-    low = np.minimum(context.lowest_m, context.starts_m)
-    high = np.maximum(context.highest_m, context.starts_m)
-    below = context.is_motion & (low[:, 2] < 0.0) & np.isfinite(low).all(axis=1) & np.isfinite(high).all(axis=1)
+    low = np.stack([np.minimum(*pair) for pair in zip(context.lowest_m, context.starts_m, strict=True)])
+    high = np.stack([np.maximum(*pair) for pair in zip(context.highest_m, context.starts_m, strict=True)])
+    below = context.is_motion & (low[2] < 0.0) & np.isfinite(low).all(axis=0) & np.isfinite(high).all(axis=0)
     if not below.any():
         return None
     reach = max([6e-3, *(tool.diameter for tool in context.profile.tools)])
-    corner, other = low[below].min(axis=0), high[below].max(axis=0)
+    corner, other = low[:, below].min(axis=1), high[:, below].max(axis=1)
     if not (math.isfinite(float(np.abs(corner).max())) and float(np.abs(corner).max()) <= FARTHEST_M):
         return None
     return Box.model_construct(

@@ -26,8 +26,8 @@ from shield_node.gates.context import Context
 MAX_FINDINGS = 200  # as GateReport.msg says
 MAX_PER_RULE = 20  # so that one rule does not hide the others
 RULE_MODULES = (
-    "rules_envelope", "rules_keepout", "rules_motion", "rules_thermal", "rules_extrusion", "rules_part",
-    "rules_commands", "rules_spindle", "rules_cutting",
+    "rules_envelope", "rules_keepout", "rules_motion", "rules_junction", "rules_thermal", "rules_extrusion",
+    "rules_part", "rules_commands", "rules_spindle", "rules_cutting",
 )  # fmt: skip
 WHOLE_PROGRAM = (-1,)
 
@@ -89,9 +89,10 @@ def rule(identifier: str, sentence: str) -> Callable[[RuleFunction], RuleFunctio
 
 def rules() -> tuple[Rule, ...]:
     """Every rule, in the order of the modules that hold them."""
-    for module in RULE_MODULES:
-        importlib.import_module(f"shield_node.gates.{module}")
-    return tuple(RULES.values())
+    order = {f"shield_node.gates.{module}": position for position, module in enumerate(RULE_MODULES)}
+    for module in order:
+        importlib.import_module(module)
+    return tuple(sorted(RULES.values(), key=lambda each: order.get(each.function.__module__, len(order))))
 
 
 def check(

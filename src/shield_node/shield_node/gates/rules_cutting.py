@@ -56,7 +56,7 @@ def plunge(context: Context) -> Iterator[Hits]:
     max_plunge of the tool in the profile's table."""
     if context.profile.kind != "mill" or not context.profile.tools:
         return
-    cutting, fall = context.cutting, -context.travel_m[:, 2]
+    cutting, fall = context.cutting, -context.travel_m[2]
     in_material = cutting.cuts if cutting.is_known else ~(context.program.z_m >= 0.0)
     speed = np.minimum(context.asked_speed_m_s, context.allowed_speed_m_s) * fall / context.length_m
     limit = _of_the_tool(context, "max_plunge")

@@ -27,13 +27,14 @@ def envelope(context: Context) -> Iterator[Hits]:
     """
     motion = context.is_motion
     for axis, (name, spec) in enumerate(zip("XYZ", context.profile.kinematics.axes(), strict=True)):
-        low, high = context.lowest_m[:, axis], context.highest_m[:, axis]
+        low, high = context.lowest_m[axis], context.highest_m[axis]
         inside = (low >= spec.minimum - TOLERANCE_M) & (high <= spec.maximum + TOLERANCE_M)
         outside = motion & ~inside
-        moved = context.travel_m[:, axis] != 0.0
-        moved[context.arcs.where] = True
-        was_outside = context.before(outside, 0)
-        where = np.flatnonzero(outside & (moved | ~was_outside))
+        where = np.flatnonzero(outside)
+        if len(where):
+            moved = context.is_moving(axis)
+            moved[context.arcs.where] = True
+            where = np.flatnonzero(outside & (moved | ~context.before(outside, 0)))
 
         def describe(index: int, name=name, spec=spec, low=low, high=high) -> Seen:
             beyond = low[index] if low[index] < spec.minimum - TOLERANCE_M else high[index]

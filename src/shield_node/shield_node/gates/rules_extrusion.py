@@ -12,6 +12,7 @@ import numpy as np
 
 from industriverse_core.artefacts import Severity
 from industriverse_core.units import MM, MM3
+from shield_node.gates.columns import bucket
 from shield_node.gates.context import Context
 from shield_node.gates.registry import WHOLE_PROGRAM, Hits, Seen, rule
 
@@ -99,23 +100,24 @@ def retract(context: Context) -> Iterator[Hits]:
 
 @rule("extrusion.dry", "Filament that was drawn back is refilled before the print goes on.")
 def dry(context: Context) -> Iterator[Hits]:
-    """Moves that print while the filament is still drawn back lay down nothing. What they push in that state, less
-    what reaches the nozzle meanwhile, may be at most the profile's max_stationary_extrusion. The usual causes are E
-    read as absolute instead of relative, and a lost G92 E0.
+    """Moves that print while the filament is still drawn back lay down nothing. It may be drawn back at most the
+    profile's max_stationary_extrusion then, and what such moves push, less what reaches the nozzle meanwhile, may be
+    as much. The usual causes are E read as absolute instead of relative, and a lost G92 E0. Filament drawn out at the
+    end passes.
     """
     extruder = context.profile.extruder
     if extruder is None:
         return
     printing = context.is_travelling & context.is_printing & np.isfinite(context.extrude_m3)
     refill = np.where(printing, context.extrude_m3 - 2.0 * context.fresh_m3, 0.0)
-    lost = bucket(refill) / context.filament_area_m2
+    lost = np.maximum(bucket(refill), context.retracted_m3) / context.filament_area_m2
     over = printing & (refill > 0.0) & ~(lost <= extruder.max_stationary_extrusion)
     first = over & ~context.before(over, 0)
     yield Hits(
         Severity.ERROR,
         np.flatnonzero(first),
         lambda i: Seen(
-            f"{lost[i] / MM:.1f} mm of filament were pushed while printing and only refilled what was drawn back; "
+            f"the move prints while {lost[i] / MM:.1f} mm of filament were drawn back or have only refilled that; "
             f"{extruder.max_stationary_extrusion / MM:g} mm are allowed.",
             "Check E: absolute or relative (M82, M83), and whether it was reset (G92 E0).",
             lost[i] / MM,
@@ -178,9 +180,3 @@ def nozzle(context: Context) -> Iterator[Hits]:
             "mm",
         )
         yield Hits(Severity.WARNING, WHOLE_PROGRAM, lambda _: seen)
-
-
-def bucket(change: np.ndarray) -> np.ndarray:
-    """Level after each change of a bucket that is empty at first and never below empty."""
-    total = np.concatenate([[0.0], np.cumsum(change)])
-    return (total - np.minimum.accumulate(total))[1:]

@@ -52,13 +52,14 @@ def _entering(context: Context, box: Box) -> np.ndarray:
     near = context.is_motion & (context.length_m > 0.0) & np.isfinite(context.length_m)
     for axis in range(3):
         reach = radius if axis < 2 else 0.0
-        start, low, high = context.starts_m[:, axis], context.lowest_m[:, axis], context.highest_m[:, axis]
+        start, low, high = context.starts_m[axis], context.lowest_m[axis], context.highest_m[axis]
         near &= (np.minimum(start, low) - reach < bounds[1, axis]) & (np.maximum(start, high) + reach > bounds[0, axis])
     where = np.flatnonzero(near)
     frames, axes, slot = context.arc_table
-    arc_of = slot[where]
+    arc_of = slot[where] if len(slot) else np.full(len(where), -1)
     inside = moves_that_enter(
-        where, context.starts_m, context.ends_m, arc_of, frames, axes,
+        np.column_stack([column[where] for column in context.starts_m]),
+        np.column_stack([column[where] for column in context.ends_m]), arc_of, frames, axes,
         radius[where], bounds.T.ravel(), chords_allowed(int((arc_of >= 0).sum())),
     )  # fmt: skip
     return where[inside]

@@ -10,6 +10,7 @@ from industriverse_core.artefacts import Severity
 from industriverse_core.machine import MachineProfile
 from industriverse_core.program import Limit, Op
 from industriverse_core.units import MM
+from shield_node.gates.columns import jumps
 from shield_node.gates.context import Context
 from shield_node.gates.registry import WHOLE_PROGRAM, Hits, Seen, rule
 
@@ -53,7 +54,8 @@ def feed(context: Context) -> Iterator[Hits]:
             Severity.INFO,
             [worst],
             lambda i: Seen(
-                f"{asked[i] / MM:.1f} mm/s is asked for, the machine moves at most {allowed[i] / MM:.1f} mm/s here; "
+                f"{asked[i] / MM:.1f} mm/s is asked for, the machine moves at most {allowed[i] / MM:.1f} mm/s here "
+                f"(limit of {_slowest(context, i)}); "
                 f"{count} {'moves are' if count > 1 else 'move is'} slower than written.",
                 "Nothing has to be done; the prediction counts with the machine's speed.",
                 asked[i] / MM,
@@ -61,6 +63,18 @@ def feed(context: Context) -> Iterator[Hits]:
                 "mm/s",
             ),
         )
+
+
+def _slowest(context: Context, index: int) -> str:
+    """What reaches its own speed limit first in a motion."""
+    drives = {
+        name: abs(travel[index]) / axis.max_speed
+        for name, travel, axis in zip("XYZ", context.travel_m, context.profile.kinematics.axes(), strict=True)
+    }
+    if context.profile.extruder is not None:
+        drives["the filament drive"] = context.filament_m[index] / context.profile.extruder.max_speed
+    arc = context.program.op[index] == Op.ARC_FEED
+    return "the arc's axes" if arc else max(drives, key=lambda name: drives[name])
 
 
 @rule("motion.endless", "One move lasts at most an hour.")
@@ -84,13 +98,8 @@ def endless(context: Context) -> Iterator[Hits]:
 def jump(context: Context) -> Iterator[Hits]:
     """Homing puts the homed axes to 0 and leaves the others. Any other instruction with another position than the one
     before it would move the machine where no rule looks."""
-    program = context.program
-    expected = context.starts_m.copy()
-    homes = context.is_op(Op.HOME)
-    for axis in range(3):
-        expected[homes & ((program.target & (1 << axis)) != 0), axis] = 0.0
-    same = (context.ends_m == expected) | (np.isnan(context.ends_m) & np.isnan(expected))
-    where = np.flatnonzero(~context.is_motion & ~same.all(axis=1))
+    homed = np.where(context.is_op(Op.HOME), context.program.target, 0)
+    where = np.flatnonzero(jumps(context.is_motion, homed, *context.ends_m))
     yield Hits(
         Severity.ERROR,
         where,
@@ -204,9 +213,7 @@ def homing(context: Context) -> Iterator[Hits]:
         homes = context.is_op(Op.HOME) & ((program.target & (1 << axis)) != 0)
         last = context.last(homes | off)
         homed = (last >= 0) & homes[last]
-        moves = context.is_motion & ~(context.travel_m[:, axis] == 0.0)
-        moves[context.arcs.where] |= (context.arcs.first == axis) | (context.arcs.second == axis)
-        moves |= context.is_op(Op.LEVEL_BED)
+        moves = context.is_moving(axis) | context.is_op(Op.LEVEL_BED)
         yield Hits(
             Severity.ERROR,
             np.flatnonzero(moves & ~homed)[:1],

@@ -11,7 +11,7 @@ from industriverse_core.program import Op
 from industriverse_core.units import MM
 from shield_node.gates.context import Context
 from shield_node.gates.deposit import WIDEST_BEAD
-from shield_node.gates.registry import Hits, Seen, rule
+from shield_node.gates.registry import WHOLE_PROGRAM, Hits, Seen, rule
 
 TOUCH = 1.0  # nozzle diameters below the part's top: the nozzle scrapes
 CRASH = 2.0
@@ -22,10 +22,13 @@ SOFT_C = 70.0  # polymers that soften below it stay soft without a fan
 @rule("part.collision", "The nozzle does not run into what has been printed.")
 def collision(context: Context) -> Iterator[Hits]:
     """A height map of the bed knows the top of the part under every path. One nozzle diameter below it is a warning,
-    two are an error."""
+    two are an error, and so is a path too long to be followed (250 km)."""
     extruder = context.profile.extruder
     if extruder is None:
         return
+    if not context.deposit.is_whole:
+        text = "the path is too long to be followed; the part is not judged."
+        yield Hits(Severity.ERROR, WHOLE_PROGRAM, lambda _: Seen(text, "Split the program."))
     depth, unit = context.deposit.collision_m, extruder.nozzle_diameter
     for severity, hit in (
         (Severity.ERROR, depth > CRASH * unit),
@@ -46,7 +49,7 @@ def collision(context: Context) -> Iterator[Hits]:
 
 @rule("part.overfill", "There is room for what is printed.")
 def overfill(context: Context) -> Iterator[Hits]:
-    """Beads wider than 2.5 nozzle diameters, for the height that they really have above what lies below them, run into
+    """Beads wider than 2 nozzle diameters, for the height that they really have above what lies below them, run into
     each other and pile up. The excess adds up from move to move and is used up by narrower beads; more than the
     profile's max_stationary_extrusion is an error. Purge lines pass. The usual cause is a wrong flow (M221) or
     filament."""

@@ -33,7 +33,7 @@ def stopped(context: Context) -> Iterator[Hits]:
     """
     if context.profile.kind != "mill":
         return
-    depth = np.minimum(context.lowest_m[:, 2], context.starts_m[:, 2])
+    depth = np.minimum(context.lowest_m[2], context.starts_m[2])
     below = ~(depth >= 0.0) & ~(context.length_m == 0.0)
     in_material = context.cutting.cuts if context.cutting.is_known else below
     bad = context.is_feed & in_material & ~turning(context)

@@ -9,6 +9,7 @@ import numpy as np
 from industriverse_core.compiled import compiled
 
 CHORD_M = 5e-6  # an arc is judged by chords that lie this near to it
+SMALLEST_STEP_RAD = 1e-9
 MOST_CHORDS = 4096  # of one arc; what the chords then miss is added to the tool's radius
 LEAST_CHORDS = 64
 CHORD_BUDGET = 20_000_000  # of one program and box, so that no file makes the gates slow
@@ -82,7 +83,7 @@ def arc_enters(
     radius, sweep = frame[2], frame[4]
     if b[axes[2]] == a[axes[2]]:  # without a rise, further turns go where the first went
         sweep = math.copysign(min(abs(sweep), 2.0 * math.pi), sweep)
-    step = 2.0 * math.acos(max(0.0, 1.0 - CHORD_M / max(radius, CHORD_M)))
+    step = max(SMALLEST_STEP_RAD, 2.0 * math.acos(max(0.0, 1.0 - CHORD_M / max(radius, CHORD_M))))
     count = max(1, int(min(float(most), math.ceil(abs(sweep) / step))))
     half = min(0.5 * abs(sweep) / count, math.pi)
     wide = radius_m + radius * (1.0 - math.cos(half))
@@ -105,7 +106,6 @@ def arc_enters(
 
 @compiled
 def moves_that_enter(
-    where: np.ndarray,
     starts: np.ndarray,
     ends: np.ndarray,
     arc_of: np.ndarray,
@@ -115,20 +115,19 @@ def moves_that_enter(
     box: np.ndarray,
     most: int,
 ) -> np.ndarray:
-    """Mask over `where`: the moves whose tool comes into a box.
+    """Mask of the moves whose tool comes into a box, shape (k,).
 
     Args:
-        where: (k,) instruction indices.
-        starts, ends: (n, 3) ends of every instruction [m].
+        starts, ends: (k, 3) their ends [m].
         arc_of: (k,) row in `frames` and `axes`, -1 = a straight move.
         frames, axes: (m, 5) and (m, 3), see `arc_enters`.
         radius_m: (k,) the tool's radius.
         box: (6,), see `segment_enters`.
         most: chords of an arc at most.
     """
-    hit = np.zeros(len(where), np.bool_)
-    for position in range(len(where)):
-        a, b, arc = starts[where[position]], ends[where[position]], arc_of[position]
+    hit = np.zeros(len(starts), np.bool_)
+    for position in range(len(starts)):
+        a, b, arc = starts[position], ends[position], arc_of[position]
         if arc < 0:
             hit[position] = segment_enters(a, b, box, radius_m[position])
         else:
