@@ -212,6 +212,13 @@ def _print_prediction(case: Case, prediction: Prediction) -> None:
         rows.append(("filament", prediction.filament_m, lambda metres: f"{metres:.3f} m"))
         rows.append(("material", prediction.material_kg, lambda mass: f"{mass * 1e3:.2f} g"))
     out.print(_estimates(rows))
+    slicer = case.program.metadata
+    if slicer.slicer_time_s or slicer.slicer_filament_m:
+        said = [duration_text(slicer.slicer_time_s)] if slicer.slicer_time_s else []
+        said += [f"{slicer.slicer_filament_m:.3f} m of filament"] if slicer.slicer_filament_m else []
+        out.print(
+            f"The slicer's own figures: {', '.join(said)}; without heating, homing and flow factors.", style="dim"
+        )
 
 
 def _estimates(rows: list[tuple[str, Estimate, Any]]) -> Any:

@@ -141,6 +141,7 @@ class Metadata:
     nozzle_diameter_m: float = 0.0
     layer_height_m: float = 0.0
     slicer_time_s: float = 0.0
+    slicer_filament_m: float = 0.0  # before the printer's own flow factor (M221)
     source_line_count: int = 0
 
 

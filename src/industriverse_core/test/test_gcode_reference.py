@@ -106,6 +106,7 @@ def test_metadata_of_a_sliced_file(reference_data, labels):
         assert metadata.material == label["filament_type"]
         assert metadata.machine.startswith("MK3S")
         assert metadata.slicer_time_s == float(label["est_normal_s"])
+        assert metadata.slicer_filament_m == pytest.approx(float(label["filament_mm"]) / 1e3, abs=5e-6)
         assert metadata.layer_height_m == pytest.approx(float(label["layer_height"]) * 1e-3)
         assert metadata.nozzle_diameter_m == 0.0004
     cura = load_program(reference_data / "gcode/fdm/cura_cube20.gcode").metadata

@@ -20,7 +20,7 @@ _GENERATOR = re.compile(
 )
 _KEYS = (
     "filament_diameter", "filament_type", "printer_model", "nozzle_diameter", "layer_height", "Layer height",
-    "estimated printing time (normal mode)", "TIME",
+    "estimated printing time (normal mode)", "TIME", "filament used [mm]", "Filament used",
 )  # fmt: skip
 _SETTING = re.compile(
     rb"\n;[ \t]*(" + b"|".join(re.escape(key.encode()) for key in _KEYS) + rb")[ \t]*[=:][ \t]*([^\r\n]{1,200})"
@@ -75,6 +75,7 @@ def read_metadata(head: bytes, tail: bytes, name: str, dialect: str) -> Metadata
         nozzle_diameter_m=_number(settings.get("nozzle_diameter", ""), 0.0) / 1e3,
         layer_height_m=_number(layer_height, 0.0) / 1e3,
         slicer_time_s=_slicer_time_s(settings),
+        slicer_filament_m=_slicer_filament_m(settings),
     )
 
 
@@ -108,3 +109,14 @@ def _slicer_time_s(settings: dict[str, str]) -> float:
     if written:
         return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(written))
     return _number(settings.get("TIME", ""), 0.0)
+
+
+def _slicer_filament_m(settings: dict[str, str]) -> float:
+    """Filament of all extruders by the slicer's own account [m], 0 when it gives none."""
+    millimetres = "filament used [mm]" in settings
+    written = settings.get("filament used [mm]") or settings.get("Filament used", "")
+    try:
+        total = sum(float(part.strip().removesuffix("m")) for part in written.split(",") if part.strip())
+    except ValueError:
+        return 0.0
+    return total / 1e3 if millimetres else total
