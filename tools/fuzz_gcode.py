@@ -25,7 +25,7 @@ from typing import Any
 from industriverse_core import compiled
 from industriverse_core.errors import ErrorCode, InputError
 
-LONGEST_INPUT = 400  # bytes
+LONGEST_INPUT = 800  # bytes
 HANG_S = 10.0
 MEMORY_BYTES = 4 << 30
 SEEDS = (
@@ -39,6 +39,7 @@ WORDS = (
     b"M106 M107 M109 M110 M117 M140 M201 M203 M204 M205 M220 M221 M400 M500 M900 T0 T1 X Y Z E F I J K R P S N D L Q "
     b"0 1 -1 .5 99 1e308 nan inf 1e5 999999999999999999999 * % / ; ( ) # [ ] \n \r\n \t \x00 \xff \xe2\x82\xac"
 ).split(b" ")
+WORDS.append(b"9" * 330)  # above the largest binary64
 
 
 class HangError(Exception):

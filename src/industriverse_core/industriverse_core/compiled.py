@@ -31,6 +31,11 @@ def inlined(function: Callable[P, R]) -> Callable[P, R]:
     return _compile(function, inline="always")
 
 
+def compiled_ieee(function: Callable[P, R]) -> Callable[P, R]:
+    """As `compiled`, for faster loops: a division by zero gives what IEEE 754 says, and calls are inlined."""
+    return _compile(function, error_model="numpy", forceinline=True)
+
+
 def interpret() -> bool:
     """From here on in this process, loops are plain Python. False and no effect when numba has been loaded.
 

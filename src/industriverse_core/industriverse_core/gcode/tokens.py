@@ -87,6 +87,8 @@ def _long_number(data: Array, at: int) -> tuple[float, int, int]:
         at += 1
     if digits == 0:
         return np.nan, at, BAD_NUMBER
+    if exponent > 0:  # the mantissa alone is beyond the limit; a higher power could overflow
+        return np.nan, at, TOO_LARGE
     exact = -22 <= exponent <= 0  # the power of ten is exact, so the quotient is correctly rounded
     value = mantissa / _POWERS[-exponent] if exact else mantissa * 10.0**exponent
     if not value <= LARGEST_NUMBER:
