@@ -14,3 +14,8 @@ R = TypeVar("R")
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Compile with numba at first call; the machine code is cached beside the module."""
     return cast("Callable[P, R]", numba.njit(cache=True, nogil=True)(function))
+
+
+def compiled_ieee(function: Callable[P, R]) -> Callable[P, R]:
+    """As `compiled`, for faster loops: a division by zero gives what IEEE 754 says, and calls are inlined."""
+    return cast("Callable[P, R]", numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function))
