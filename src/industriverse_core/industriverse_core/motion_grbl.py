@@ -7,15 +7,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from industriverse_core import motion_blocks as mb
 from industriverse_core.compiled import compiled_ieee as compiled
+from industriverse_core.motion_blocks import Before, Block, Rates, Unit
 from industriverse_core.motion_marlin import largest, nominal_speed
-
-Array = np.ndarray
-
-ACCELERATION = mb.ACCELERATION_LIMIT
 
 
 @compiled
@@ -33,35 +28,31 @@ def _deviation_squared(cosine: float, acceleration: float, deviation_m: float) -
 
 
 @compiled
-def _entry_squared(before: Array, unit: Array, nominal: float, limits: Array) -> float:
+def _entry_squared(before: Before, unit: Unit, nominal: float, rates: Rates) -> float:
     """Corner speed squared [m^2/s^2]: the acceleration is the axes' in the direction of the turn."""
     cosine = before[0] * unit[0] + before[1] * unit[1] + before[2] * unit[2]
-    acceleration = math.inf
-    norm = math.sqrt(max(0.0, 2.0 - 2.0 * cosine))
+    share = 0.0  # of the turn's acceleration, the largest that an axis needs of its limit
     for axis in range(3):
         turn = abs(unit[axis] - before[axis])
         if turn > 1e-9:
-            acceleration = min(acceleration, limits[ACCELERATION + axis] * norm / turn)
+            share = max(share, turn * rates[mb.INVERSE_ACCELERATION + axis])
     speed = min(before[mb.SPEED_BEFORE], nominal)
-    if not acceleration < math.inf:
-        return float(speed * speed)
-    highest = _deviation_squared(cosine, acceleration, limits[mb.JUNCTION_DEVIATION])
-    return float(min(speed * speed, highest))
+    if share == 0.0:
+        return speed * speed
+    acceleration = math.sqrt(max(0.0, 2.0 - 2.0 * cosine)) / share
+    return min(speed * speed, _deviation_squared(cosine, acceleration, rates[mb.DEVIATION]))
 
 
 @compiled
-def grbl_block(
-    b: int, unit: Array, length: float, feed: float, at_rest: bool, before: Array, settings: Array, limits: Array,
-    inverse: Array, blocks: Array,
-) -> int:  # fmt: skip
-    """Fill column `b` of `blocks`; returns 0 or why the block cannot be planned."""
-    nominal = nominal_speed(unit, feed, limits, inverse, settings[mb.RAPID])
-    acceleration = 1.0 / largest(unit, inverse, ACCELERATION)
+def grbl_block(unit: Unit, feed: float, at_rest: bool, before: Before, rates: Rates) -> Block:
+    """One block; see motion_blocks.py."""
+    nominal = nominal_speed(unit, feed, rates)
+    acceleration = 1.0 / largest(unit, rates, mb.INVERSE_ACCELERATION)
+    why = 0
     if not mb.SMALLEST < nominal < math.inf:
-        return mb.NO_SPEED
-    if not mb.SMALLEST < acceleration < math.inf:
-        return mb.NO_ACCELERATION
-    blocks[mb.LENGTH, b], blocks[mb.NOMINAL, b], blocks[mb.ACCELERATION, b] = length, nominal, acceleration
-    blocks[mb.ENTRY, b] = 0.0 if at_rest else _entry_squared(before, unit, nominal, limits)
-    before[mb.SPEED_BEFORE] = nominal
-    return 0
+        why = mb.NO_SPEED
+    elif not mb.SMALLEST < acceleration < math.inf:
+        why = mb.NO_ACCELERATION
+    entry = 0.0 if at_rest else _entry_squared(before, unit, nominal, rates)
+    after = (unit[0], unit[1], unit[2], unit[3], nominal, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return why, nominal, acceleration, entry, 0.0, 0.0, after

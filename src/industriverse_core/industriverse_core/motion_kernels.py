@@ -15,7 +15,7 @@ import numpy as np
 from industriverse_core import motion_blocks as mb
 from industriverse_core.compiled import compiled_ieee as compiled
 from industriverse_core.motion_arcs import ARC_SIZE, LENGTH, arc_point, begin_arc
-from industriverse_core.motion_blocks import GRBL, KLIPPER, MARLIN
+from industriverse_core.motion_blocks import GRBL, KLIPPER, MARLIN, Before, Block, Rates, Unit
 from industriverse_core.motion_grbl import grbl_block
 from industriverse_core.motion_klipper import klipper_block
 from industriverse_core.motion_marlin import marlin_block
@@ -58,14 +58,27 @@ def count_blocks(
 
 
 @compiled
-def invert(limits: Array, inverse: Array) -> None:
-    """1 / limit for each; 0 of an infinite one, a huge number of zero."""
-    for k in range(mb.LIMIT_COUNT):
-        inverse[k] = 1.0 / limits[k] if limits[k] > 0.0 else HUGE
+def _inverse(limit: float) -> float:
+    return 1.0 / limit if limit > 0.0 else HUGE
 
 
 @compiled
-def _change_limit(family: int, run: Array, target: int, value: float, limits: Array, inverse: Array) -> int:
+def rates_of(limits: Array, settings: Array) -> Rates:
+    """The limits in force and the machine's settings as the families' functions take them."""
+    v, a, j = mb.SPEED_LIMIT, mb.ACCELERATION_LIMIT, mb.JERK_LIMIT
+    return (
+        _inverse(limits[v]), _inverse(limits[v + 1]), _inverse(limits[v + 2]), _inverse(limits[v + 3]),
+        _inverse(limits[a]), _inverse(limits[a + 1]), _inverse(limits[a + 2]), _inverse(limits[a + 3]),
+        _inverse(limits[j]), _inverse(limits[j + 1]), _inverse(limits[j + 2]), _inverse(limits[j + 3]),
+        limits[j], limits[j + 1], limits[j + 2], limits[j + 3],
+        limits[mb.PRINT_ACCELERATION], limits[mb.TRAVEL_ACCELERATION], limits[mb.RETRACT_ACCELERATION],
+        limits[mb.PRESSURE_ADVANCE], limits[mb.JUNCTION_DEVIATION], settings[mb.RAPID], settings[mb.CORNER_SQUARED],
+        settings[mb.SMOOTHING],
+    )  # fmt: skip
+
+
+@compiled
+def _change_limit(family: int, run: Array, target: int, value: float, limits: Array) -> int:
     """Carry out one SET_LIMIT; returns 0 or why not.
 
     Klipper reads M204 alone, and of that S, or P and T together, of which the lower counts: `run` remembers both within
@@ -76,7 +89,6 @@ def _change_limit(family: int, run: Array, target: int, value: float, limits: Ar
     if family != KLIPPER:
         if 0 <= target < mb.PRESSURE_ADVANCE:
             limits[target] = value
-            invert(limits, inverse)
     elif target == mb.PRINT_ACCELERATION or target == mb.TRAVEL_ACCELERATION:
         run[0 if target == mb.PRINT_ACCELERATION else 1] = value
         if run[0] >= 0.0 and run[1] >= 0.0:
@@ -100,56 +112,53 @@ def prepare(
 
     Returns (number of blocks, first row that cannot be planned or -1, why).
     """
-    inverse, before, unit = np.zeros(mb.LIMIT_COUNT), np.zeros(mb.BEFORE_SIZE), np.zeros(4)
     start, end, arc, run = np.zeros(3), np.zeros(3), np.zeros(ARC_SIZE), np.zeros(2)
-    invert(limits, inverse)
+    rates = rates_of(limits, settings)
+    before: Before = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    x0 = y0 = z0 = 0.0
     at_rest, b, why = True, 0, 0
     for i in range(len(op)):
         code = op[i]
-        end[0], end[1], end[2] = x[i], y[i], z[i]
         if TRAVERSE <= code <= ARC:
             parts, whole, fed = 1, -1.0, extrude[i] * filament_per_m3
             if code == ARC:
+                start[0], start[1], start[2] = x0, y0, z0
+                end[0], end[1], end[2] = x[i], y[i], z[i]
                 parts = begin_arc(
                     family, start, end, c1[i], c2[i], turns[i], target[i], settings[mb.ARC_RESOLUTION],
                     settings[mb.CIRCLE_SEGMENTS], arc,
                 )  # fmt: skip
                 whole, fed = arc[LENGTH] / parts, fed / parts
             for part in range(1, parts + 1):
+                x1, y1, z1 = x[i], y[i], z[i]
                 if part < parts:
                     arc_point(arc, target[i], part, end)
-                elif parts > 1:
-                    end[0], end[1], end[2] = x[i], y[i], z[i]
-                piece = _direction(start, end, fed, whole, unit)
-                if not piece < math.inf:
-                    return b, i, mb.NOT_FINITE
+                    x1, y1, z1 = end[0], end[1], end[2]
+                piece, unit, path = _direction(x1 - x0, y1 - y0, z1 - z0, fed, whole)
+                x0, y0, z0 = x1, y1, z1
                 if piece > 0.0:
-                    path = unit[0] * unit[0] + unit[1] * unit[1] + unit[2] * unit[2] > 0.0
-                    if family == MARLIN:
-                        why = marlin_block(
-                            b, unit, piece, feed[i], path, at_rest, before, settings, limits, inverse, blocks
-                        )
-                    elif family == GRBL:
-                        why = grbl_block(b, unit, piece, feed[i], at_rest, before, settings, limits, inverse, blocks)
-                    else:
-                        why = klipper_block(b, unit, piece, feed[i], path, at_rest, before, settings, limits, blocks)
-                    if why != 0:
-                        return b, i, why
-                    before[0], before[1], before[2], before[3] = unit[0], unit[1], unit[2], unit[3]
+                    block = _block(family, unit, piece, feed[i], path, at_rest, before, rates)
+                    _store(family, blocks, b, piece, block)
+                    why, before = block[0], block[6]
                     owner[b], stops[b] = i, at_rest
                     length[i] += piece
                     at_rest = False
                     b += 1
-                start[0], start[1], start[2] = end[0], end[1], end[2]
+                if not piece < math.inf:
+                    why = mb.NOT_FINITE
+                if why != 0:
+                    return b, i, why
             continue
-        start[0], start[1], start[2] = end[0], end[1], end[2]
+        x0, y0, z0 = x[i], y[i], z[i]
         at_rest = at_rest or synchronising[code]
         if code == SET_LIMIT:
             if i == 0 or op[i - 1] != SET_LIMIT:
                 run[0] = run[1] = -1.0
-            why = _change_limit(family, run, target[i], value[i], limits, inverse)
+            why = _change_limit(family, run, target[i], value[i], limits)
+            rates = rates_of(limits, settings)
         elif code == SET_ADVANCE:
             limits[mb.PRESSURE_ADVANCE] = value[i]
+            rates = rates_of(limits, settings)
         elif code == DWELL and not 0.0 <= value[i] < math.inf:
             why = mb.NO_TIME
         if why != 0:
@@ -158,20 +167,39 @@ def prepare(
 
 
 @compiled
-def _direction(start: Array, end: Array, filament: float, whole: float, unit: Array) -> float:
-    """Direction of a straight piece and its length [m]: `whole` where that is known (0 or more; arcs), else the
-    distance; that of the filament where nothing else moves."""
-    dx, dy, dz = end[0] - start[0], end[1] - start[1], end[2] - start[2]
+def _block(
+    family: int, unit: Unit, length: float, feed: float, path: bool, at_rest: bool, before: Before, rates: Rates
+) -> Block:
+    """One block, as the family plans it."""
+    if family == MARLIN:
+        return marlin_block(unit, feed, path, at_rest, before, rates)
+    if family == GRBL:
+        return grbl_block(unit, feed, at_rest, before, rates)
+    return klipper_block(unit, length, feed, path, at_rest, before, rates)
+
+
+@compiled
+def _store(family: int, blocks: Array, b: int, length: float, block: Block) -> None:
+    blocks[mb.LENGTH, b], blocks[mb.NOMINAL, b], blocks[mb.ACCELERATION, b] = length, block[1], block[2]
+    blocks[mb.ENTRY, b] = block[3]
+    if family == KLIPPER:
+        blocks[mb.SMOOTHED, b], blocks[mb.SMOOTHED_GAIN, b] = block[4], block[5]
+
+
+@compiled
+def _direction(dx: float, dy: float, dz: float, filament: float, whole: float) -> tuple[float, Unit, bool]:
+    """Length [m] and direction of a straight piece, and whether the tool moves.
+
+    The length is `whole` where that is known (0 or more; arcs), else the distance; the filament's where nothing else
+    moves.
+    """
     distance = math.sqrt(dx * dx + dy * dy + dz * dz)
-    length = distance
     if distance == 0.0 and not math.isnan(whole):
         length = abs(filament)
-    elif not whole < 0.0:
-        length = whole
-    if length > 0.0:
-        share = 1.0 / distance if distance > 0.0 else 0.0
-        unit[0], unit[1], unit[2], unit[3] = dx * share, dy * share, dz * share, filament / length
-    return length
+        return length, (0.0, 0.0, 0.0, math.copysign(1.0, filament)), False
+    length = distance if whole < 0.0 else whole
+    share = 1.0 / distance
+    return length, (dx * share, dy * share, dz * share, filament / length), True
 
 
 @compiled

@@ -12,10 +12,10 @@ import numpy as np
 
 from industriverse_core import motion_blocks as mb
 from industriverse_core.compiled import compiled_ieee as compiled
+from industriverse_core.motion_blocks import Before, Block, Rates, Unit
 
 Array = np.ndarray
 
-ACCELERATION, SPEED = mb.ACCELERATION_LIMIT, mb.SPEED_LIMIT
 UNLIMITED = 99999999.9e-3  # [m/s^2] acceleration of filament alone, before the extruder's own limit
 CORNER = math.sqrt(2.0) - 1.0  # a right angle is taken at the square corner velocity
 STRAIGHT_BACK = 0.999999
@@ -23,7 +23,7 @@ STRAIGHT_BACK = 0.999999
 
 @compiled
 def _junction_squared(
-    unit: Array, length: float, acceleration: float, deviation: float, before: Array, limits: Array
+    unit: Unit, gain: float, acceleration: float, deviation: float, before: Before, rates: Rates
 ) -> float:
     """Corner speed squared [m^2/s^2] by the geometry of the corner and the filament's step."""
     cosine = -(before[0] * unit[0] + before[1] * unit[1] + before[2] * unit[2])
@@ -32,59 +32,52 @@ def _junction_squared(
     highest = math.inf
     step = abs(unit[3] - before[3])
     if step > 0.0:
-        highest = (limits[mb.JERK_LIMIT + 3] / step) ** 2
+        highest = (rates[mb.JERK + 3] / step) ** 2
     sine = math.sqrt(max(0.5 * (1.0 - cosine), 0.0))
     half = math.sqrt(max(0.5 * (1.0 + cosine), 0.0))
     if sine < 1.0 and half > 0.0:
         radius = sine / (1.0 - sine)
         tangent = 0.25 * sine / half
-        highest = min(highest, radius * deviation * acceleration)
-        highest = min(highest, radius * before[mb.DEVIATION_BEFORE] * before[mb.ACCELERATION_BEFORE])
-        highest = min(highest, tangent * min(2.0 * acceleration * length, before[mb.GAIN_BEFORE]))
+        turning = min(deviation * acceleration, before[mb.DEVIATION_BEFORE] * before[mb.ACCELERATION_BEFORE])
+        highest = min(highest, min(radius * turning, tangent * min(gain, before[mb.GAIN_BEFORE])))
     return highest
 
 
 @compiled
 def klipper_block(
-    b: int, unit: Array, length: float, feed: float, path: bool, at_rest: bool, before: Array, settings: Array,
-    limits: Array, blocks: Array,
-) -> int:  # fmt: skip
-    """Fill column `b` of `blocks`; returns 0 or why the block cannot be planned.
+    unit: Unit, length: float, feed: float, path: bool, at_rest: bool, before: Before, rates: Rates
+) -> Block:
+    """One block; see motion_blocks.py.
 
     Klipper obeys the acceleration of M204 and nothing else of what a program sets; motion of the tool and of filament
     alone never join: both begin and end at rest.
     """
-    travel = limits[mb.PRINT_ACCELERATION]
+    travel = rates[mb.PRINT]
     nominal, acceleration, smoothing = math.inf if math.isnan(feed) else feed, UNLIMITED, UNLIMITED
     if path:
-        nominal = min(nominal, settings[mb.RAPID])
-        acceleration, smoothing = travel, travel * settings[mb.SMOOTHING]
-        if unit[2] != 0.0:
-            nominal = min(nominal, limits[SPEED + 2] / abs(unit[2]))
-            acceleration = min(acceleration, limits[ACCELERATION + 2] / abs(unit[2]))
+        nominal = min(min(nominal, rates[mb.FAST]), 1.0 / (abs(unit[2]) * rates[mb.INVERSE_SPEED + 2]))
+        acceleration = min(travel, 1.0 / (abs(unit[2]) * rates[mb.INVERSE_ACCELERATION + 2]))
+        smoothing = travel * rates[mb.SMOOTH]
     if unit[3] < 0.0 or (unit[3] > 0.0 and unit[0] == 0.0 and unit[1] == 0.0):
-        nominal = min(nominal, limits[SPEED + 3] / abs(unit[3]))
-        acceleration = min(acceleration, limits[ACCELERATION + 3] / abs(unit[3]))
+        nominal = min(nominal, 1.0 / (abs(unit[3]) * rates[mb.INVERSE_SPEED + 3]))
+        acceleration = min(acceleration, 1.0 / (abs(unit[3]) * rates[mb.INVERSE_ACCELERATION + 3]))
+    why = 0
     if not mb.SMALLEST < nominal < math.inf:
-        return mb.NO_SPEED
-    if not mb.SMALLEST < acceleration < UNLIMITED:
-        return mb.NO_ACCELERATION
-    deviation = settings[mb.CORNER_SQUARED] * CORNER / travel
+        why = mb.NO_SPEED
+    elif not mb.SMALLEST < acceleration < UNLIMITED:
+        why = mb.NO_ACCELERATION
+    deviation, gain = rates[mb.CORNER] * CORNER / travel, 2.0 * acceleration * length
+    smoothed_gain = 2.0 * min(smoothing, acceleration) * length
     entry = smoothed = 0.0
     if path and not at_rest and before[mb.PATH_BEFORE] > 0.0:
-        entry = _junction_squared(unit, length, acceleration, deviation, before, limits)
-        entry = min(entry, min(nominal, before[mb.SPEED_BEFORE]) ** 2)
-        entry = min(entry, before[mb.REACH_BEFORE])
+        entry = _junction_squared(unit, gain, acceleration, deviation, before, rates)
+        entry = min(min(entry, min(nominal, before[mb.SPEED_BEFORE]) ** 2), before[mb.REACH_BEFORE])
         smoothed = min(entry, before[mb.SMOOTHED_REACH_BEFORE])
-    gain = 2.0 * acceleration * length
-    blocks[mb.LENGTH, b], blocks[mb.NOMINAL, b], blocks[mb.ACCELERATION, b] = length, nominal, acceleration
-    blocks[mb.ENTRY, b], blocks[mb.SMOOTHED, b] = entry, smoothed
-    blocks[mb.SMOOTHED_GAIN, b] = 2.0 * min(smoothing, acceleration) * length
-    before[mb.SPEED_BEFORE], before[mb.ACCELERATION_BEFORE], before[mb.GAIN_BEFORE] = nominal, acceleration, gain
-    before[mb.PATH_BEFORE], before[mb.DEVIATION_BEFORE] = 1.0 if path else 0.0, deviation
-    before[mb.REACH_BEFORE] = entry + gain
-    before[mb.SMOOTHED_REACH_BEFORE] = smoothed + blocks[mb.SMOOTHED_GAIN, b]
-    return 0
+    after = (
+        unit[0], unit[1], unit[2], unit[3], nominal, 0.0, 1.0 if path else 0.0, deviation, acceleration, gain,
+        entry + gain, smoothed + smoothed_gain,
+    )  # fmt: skip
+    return why, nominal, acceleration, entry, smoothed, smoothed_gain, after
 
 
 @compiled
