@@ -1,8 +1,10 @@
 """Fixtures that every test may use: an own ROS domain on localhost, and the reference data."""
 
+import contextlib
 import gc
 import itertools
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -35,18 +37,24 @@ def ros_domain(monkeypatch):
 def ros(ros_domain):
     """rclpy, initialised in its own domain; no participant outlives the test.
 
-    Nodes are in reference cycles. One that is collected while the next test's node is being created can hang inside
-    Fast DDS for ever: ending a participant waits for its discovery callbacks, which then always come.
+    Nodes are in reference cycles, and actions in some that the collector cannot break: end them here. What is left
+    would be collected while a later test runs, and answer it or hang it.
     """
     import rclpy
+    from rclpy.action import ActionClient, ActionServer
     from rclpy.node import Node
 
+    before = set(threading.enumerate())
     rclpy.init()
     yield rclpy
-    for left in [each for each in gc.get_objects() if issubclass(type(each), Node)]:
-        left.destroy_node()
-    gc.collect()
+    for kind, end in ((ActionClient, "destroy"), (ActionServer, "destroy"), (Node, "destroy_node")):
+        for left in [each for each in gc.get_objects() if issubclass(type(each), kind)]:
+            with contextlib.suppress(ValueError):  # destroyed already
+                getattr(left, end)()
     rclpy.try_shutdown()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(3.0)  # of long services, which end with the context
+    gc.collect()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ setup(
     name="industriverse_cli",
     version="0.1.0",
     packages=find_packages(exclude=["test"]),
-    package_data={"industriverse_cli": ["**/*.yaml", "py.typed"]},
+    package_data={"industriverse_cli": ["**/*.yaml", "py.typed", "report/web/*"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/industriverse_cli"]),
         ("share/industriverse_cli", ["package.xml"]),
@@ -17,5 +17,6 @@ setup(
         "console_scripts": [
             "industriverse = industriverse_cli.main:main",
         ],
+        "industriverse.warmup": ["industriverse_cli = industriverse_cli.report.warmup:warm_up"],
     },
 )

@@ -14,6 +14,7 @@ setup(
     zip_safe=True,
     license="Apache-2.0",
     entry_points={
+        "industriverse.warmup": ["shield_node = shield_node.gates.warmup:warm_up"],
         "console_scripts": [
             "shield_node = shield_node.node:main",
         ],

@@ -168,6 +168,9 @@ def cell(ros, tmp_path):
             return self.last(job_id)
 
         def die(self, node):
+            for timer in node.timers:
+                timer.cancel()
+            executor.spin_once(timeout_sec=0.1)  # a beat that is queued already
             executor.remove_node(node)
             conductors.remove(node)
             node.stop()

@@ -11,9 +11,11 @@ import sys
 
 import typer
 
-from industriverse_cli import catalogue, programs, showing
+from industriverse_cli import autocorrecting, catalogue, converting, pricing, programs, showing, voxels
 from industriverse_cli.cell import commands as cell
+from industriverse_cli.corpus import commands as corpus
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
+from industriverse_cli.report import command as report
 from industriverse_core.errors import CoreError, ErrorCode, InputError
 
 EXIT_INTERRUPTED = 130
@@ -32,8 +34,13 @@ app = typer.Typer(
 PROGRAM_PANEL, CELL_PANEL = "Programs (no cell needed)", "With a running cell (./cell up)"
 app.command("check", rich_help_panel=PROGRAM_PANEL)(programs.check)
 app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
-app.command("price", rich_help_panel=PROGRAM_PANEL)(programs.price)
+app.command("price", rich_help_panel=PROGRAM_PANEL)(pricing.price)
+app.command("autocorrect", rich_help_panel=PROGRAM_PANEL)(autocorrecting.autocorrect)
+app.command("report", rich_help_panel=PROGRAM_PANEL)(report.report)
+app.command("voxels", rich_help_panel=PROGRAM_PANEL)(voxels.voxels)
+app.command("corpus", rich_help_panel=PROGRAM_PANEL)(corpus.corpus)
 app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)
+app.command("convert", rich_help_panel=PROGRAM_PANEL)(converting.convert)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)
 app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)
 app.command("submit", rich_help_panel=CELL_PANEL)(cell.submit)

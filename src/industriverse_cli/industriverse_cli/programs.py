@@ -1,16 +1,16 @@
-"""check, predict, price: what the gates, the oracle and the tariff say about one program file."""
+"""check, predict: what the gates and the oracle say about one program file."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from industriverse_cli.options import Case, File, Json, Machine, MaterialName, load_case
-from industriverse_cli.output import EXIT_REFUSED, columns, complain, console, facts, print_json
+from industriverse_cli.output import EXIT_REFUSED, columns, complain, console, print_json
 
 if TYPE_CHECKING:
-    from industriverse_core.artefacts import Estimate, GateReport, Prediction, Quote
+    from industriverse_core.artefacts import Estimate, GateReport, Prediction
     from industriverse_core.errors import GateError
 
 SEVERITY_STYLE = {"error": "bold red", "warning": "yellow", "info": "cyan"}
@@ -24,7 +24,7 @@ def check(file: File, machine: Machine = "prusa_mk3s", material: MaterialName = 
     Example: industriverse check part.gcode --machine prusa_mk3s --material PETG
     """
     case = load_case(file, machine, material)
-    report = _gate(case)
+    report = run_gate(case)
     if json:
         print_json(_report_json(case, report))
     else:
@@ -43,41 +43,14 @@ def predict(file: File, machine: Machine = "prusa_mk3s", material: MaterialName 
     case = load_case(file, machine, material)
     prediction, refusal = _predict(case)
     if json:
-        print_json({**_prediction_json(prediction), **_judged(refusal)})
+        print_json({**_prediction_json(prediction), **judged(refusal)})
     else:
         _print_prediction(case, prediction)
-    _end(refusal)
+    end(refusal)
 
 
-def price(
-    file: File,
-    machine: Machine = "prusa_mk3s",
-    material: MaterialName = "",
-    tariff: Annotated[
-        str, typer.Option(metavar="NAME", help="Prices: a name, or the path of a YAML file.")
-    ] = "default",
-    json: Json = False,
-) -> None:
-    """Price one good part, and account for its exergy.
-
-    A program that the gates refuse is priced too, with the refusal on standard error and exit status 3.
-
-    Example: industriverse price part.gcode --material PETG
-    """
-    from twin_node.price import load_tariff, quote
-
-    prices = load_tariff(tariff)
-    case = load_case(file, machine, material)
-    prediction, refusal = _predict(case)
-    offer = quote(prediction, case.profile, case.material, prices)
-    if json:
-        print_json({**_quote_json(prediction, offer), **_judged(refusal)})
-    else:
-        _print_quote(case, offer)
-    _end(refusal)
-
-
-def _gate(case: Case) -> GateReport:
+def run_gate(case: Case) -> GateReport:
+    """The gates' report on a case."""
     from shield_node.gates import check as run_gates
 
     return run_gates(case.program, case.profile, case.material)
@@ -88,7 +61,7 @@ def _predict(case: Case) -> tuple[Prediction, GateError | None]:
     from industriverse_core.errors import PredictionError
     from twin_node.oracle import predict as run_oracle
 
-    refusal = _refusal(_gate(case))
+    refusal = refusal_of(run_gate(case))
     try:
         return run_oracle(case.program, case.profile, case.material), refusal
     except PredictionError:
@@ -97,7 +70,7 @@ def _predict(case: Case) -> tuple[Prediction, GateError | None]:
         raise
 
 
-def _refusal(report: GateReport) -> GateError | None:
+def refusal_of(report: GateReport) -> GateError | None:
     """The first error of a refusing report as an exception, or None."""
     from industriverse_core.errors import ErrorCode, GateError
 
@@ -108,12 +81,13 @@ def _refusal(report: GateReport) -> GateError | None:
     return GateError(ErrorCode.GATE_REFUSED, f"{first.rule}: {first.message}{also}", first.remedy)
 
 
-def _judged(refusal: GateError | None) -> dict[str, Any]:
+def judged(refusal: GateError | None) -> dict[str, Any]:
     """What a JSON answer says about the gates."""
     return {"refusal": str(refusal) if refusal is not None else None}
 
 
-def _end(refusal: GateError | None) -> None:
+def end(refusal: GateError | None) -> None:
+    """Say why the gates refuse, if they do, and end the command with that status."""
     if refusal is not None:
         complain(refusal)
         raise typer.Exit(EXIT_REFUSED)
@@ -174,25 +148,6 @@ def _prediction_json(prediction: Prediction) -> dict[str, Any]:
     return answer
 
 
-def _quote_json(prediction: Prediction, offer: Quote) -> dict[str, Any]:
-    parts = ("material", "energy", "machine_time", "labour", "carbon", "risk")
-    return {
-        "currency": offer.currency,
-        "total": offer.total.mean,
-        "total_90": [offer.total.low, offer.total.high],
-        **{name: getattr(offer, name) for name in parts},
-        "carbon_kg": offer.carbon_kg,
-        "exergy_in_j": offer.exergy_in_j,
-        "exergy_destroyed_j": offer.exergy_destroyed_j,
-        "task_efficiency": offer.task_efficiency,
-        "digest": offer.digest,
-        "prediction_digest": offer.prediction_digest,
-        "program_digest": prediction.program_digest,
-        "machine": prediction.machine_id,
-        "material_id": prediction.material,
-    }
-
-
 def _scaled(estimate: Estimate, factor: float) -> Estimate:
     from industriverse_core.artefacts import Estimate
 
@@ -202,7 +157,8 @@ def _scaled(estimate: Estimate, factor: float) -> Estimate:
 # --- for people ---
 
 
-def _headline(case: Case, word: str, style: str) -> Any:
+def headline(case: Case, word: str, style: str) -> Any:
+    """The first line of an answer: its essence, then what it is about."""
     from rich.text import Text
 
     name = case.program.metadata.name or "program"
@@ -214,7 +170,7 @@ def _print_report(case: Case, report: GateReport) -> None:
 
     out = console()
     verdict = _verdict(report)
-    out.print(_headline(case, VERDICT_WORD[verdict], VERDICT_STYLE[verdict]))
+    out.print(headline(case, VERDICT_WORD[verdict], VERDICT_STYLE[verdict]))
     if not report.findings:
         out.print(Text(f"{len(case.program)} instructions, no findings", style="dim"))
         return
@@ -241,7 +197,7 @@ def _print_prediction(case: Case, prediction: Prediction) -> None:
     from industriverse_core.units import duration_text, energy_text
 
     out = console()
-    out.print(_headline(case, "predicted", "bold green"))
+    out.print(headline(case, "predicted", "bold green"))
     rows = [
         ("time, with heating and homing", prediction.time_s, duration_text),
         ("moves and dwells alone", prediction.motion_time_s, duration_text),
@@ -265,19 +221,3 @@ def _estimates(rows: list[tuple[str, Estimate, Any]]) -> Any:
         exact = estimate.low == estimate.high
         table.add_row(name, text(estimate.mean), "" if exact else f"{text(estimate.low)} to {text(estimate.high)}")
     return table
-
-
-def _print_quote(case: Case, offer: Quote) -> None:
-    from industriverse_core.units import energy_text
-
-    out = console()
-    total = f"{offer.total.mean:.2f} {offer.currency} a part"
-    out.print(_headline(case, total, "bold green"))
-    parts = ("material", "energy", "machine_time", "labour", "carbon", "risk")
-    rows = {name.replace("_", " "): f"{getattr(offer, name):8.3f} {offer.currency}" for name in parts}
-    rows["90 % interval"] = f"{offer.total.low:8.3f} to {offer.total.high:.3f} {offer.currency}"
-    rows["carbon dioxide"] = f"{offer.carbon_kg:8.3f} kg CO2e"
-    rows["exergy in"] = energy_text(offer.exergy_in_j)
-    rows["exergy destroyed"] = energy_text(offer.exergy_destroyed_j)
-    rows["task efficiency"] = f"{offer.task_efficiency:.2%}"
-    out.print(facts(rows))

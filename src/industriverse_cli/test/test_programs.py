@@ -178,18 +178,6 @@ def test_predict_for_people(run, good):
     assert "90 % interval" in out
 
 
-def test_price(run, good):
-    status, out, _ = run("price", good, "--json")
-    answer = strict(out)
-    assert status == 0
-    low, high = answer["total_90"]
-    assert low <= answer["total"] <= high
-    assert answer["currency"]
-    status, out, _ = run("price", good)
-    assert status == 0
-    assert f"{answer['total']:.2f} {answer['currency']} a part" in out
-
-
 def test_show(run, good):
     status, out, _ = run("show", good, "--first", "5")
     assert status == 0
@@ -217,7 +205,7 @@ def test_lists(run):
 def test_tables_keep_to_the_terminal(run, good, bad, monkeypatch, width):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", str(width))
-    for words in (("check", bad), ("predict", good), ("show", bad)):
+    for words in (("check", bad), ("predict", good), ("price", good), ("show", bad)):
         lines = re.sub(r"\x1b\[[0-9;]*m", "", run(*words)[1]).splitlines()
         assert max(map(len, lines)) <= width
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from industriverse_core.errors import ErrorCode, ProfileError
 from industriverse_core.files import read_bytes
@@ -75,6 +75,7 @@ KgPerCubicMetre = Annotated[float, _quantity("kg/m^3")]
 RadPerSecond = Annotated[float, _quantity("rad/s")]
 Celsius = Annotated[float, _quantity("degC")]
 Ratio = Annotated[float, _quantity("1")]
+Rate = Annotated[float, Field(ge=0, le=1e9)]  # a price or an emission for each unit of something
 
 
 class Document(BaseModel):

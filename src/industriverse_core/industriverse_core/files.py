@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from industriverse_core.errors import ErrorCode, InputError
 
@@ -13,10 +15,27 @@ PROGRAM_ENDINGS = (".gcode", ".gco", ".g", ".ngc", ".nc", ".tap", ".arrow")  # o
 
 
 def read_bytes(path: Path, max_bytes: int) -> bytes:
-    """The file's bytes.
+    """The file's bytes. Raises InputError as `opened` does."""
+    with opened(path, max_bytes) as file:
+        return file.read()
 
-    Raises InputError: FILE_NOT_FOUND, FILE_IS_DIRECTORY, FILE_EMPTY, FILE_TOO_LARGE or FILE_UNREADABLE.
+
+@contextmanager
+def opened(path: Path, max_bytes: int) -> Iterator[BinaryIO]:
+    """A regular file, open for reading, that is neither empty nor above the limit.
+
+    Raises InputError: FILE_NOT_FOUND, FILE_IS_DIRECTORY, FILE_EMPTY, FILE_TOO_LARGE or FILE_UNREADABLE; the last
+    also for an error of the file system while it is being read.
     """
+    try:
+        _check_file(path, max_bytes)
+        with path.open("rb", buffering=0) as file:
+            yield cast("BinaryIO", file)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _check_file(path: Path, max_bytes: int) -> None:
     try:
         if path.is_dir():
             raise InputError(ErrorCode.FILE_IS_DIRECTORY, f"{path}: is a directory.", "Name one file in it.")
@@ -25,21 +44,23 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
         if not path.is_file():
             raise InputError(ErrorCode.FILE_UNREADABLE, f"{path}: not a regular file.", "Name a regular file.")
         size = path.stat().st_size
-        if size > max_bytes:
-            raise InputError(
-                ErrorCode.FILE_TOO_LARGE,
-                f"{path}: {size / 1e6:.0f} MB, at most {max_bytes / 1e6:.0f} MB are read.",
-                "Split the program.",
-            )
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except ValueError as error:  # a NUL in the path
+        raise _unreadable(path, error) from error
+    if size > max_bytes:
         raise InputError(
-            ErrorCode.FILE_UNREADABLE, f"{path}: cannot be read ({reason}).", "Check the file and its permissions."
-        ) from error
-    if not data:
+            ErrorCode.FILE_TOO_LARGE,
+            f"{path}: {size / 1e6:.0f} MB, at most {max_bytes / 1e6:.0f} MB are read.",
+            "Split the program.",
+        )
+    if not size:
         raise InputError(ErrorCode.FILE_EMPTY, f"{path}: the file is empty.", "Export it again.")
-    return data
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return InputError(
+        ErrorCode.FILE_UNREADABLE, f"{path}: cannot be read ({reason}).", "Check the file and its permissions."
+    )
 
 
 def replace_file(path: Path, data: Any, mode: int = 0o644) -> None:

@@ -18,6 +18,7 @@ from industriverse_core.documents import (
     MetresPerSecond,
     MetresPerSecond2,
     RadPerSecond,
+    Rate,
     Ratio,
     Seconds,
     Watts,
@@ -173,7 +174,7 @@ class Tool(Document):
     max_plunge: MetresPerSecond = Field(gt=0, description="fastest feed straight down into material")
     taylor_n: float = Field(default=0.25, gt=0, le=1, description="exponent n of Taylor's V T^n = C")
     taylor_c: MetresPerSecond = Field(default=10.0, gt=0, description="cutting speed at a tool life of one minute")
-    price: float = Field(default=0.0, ge=0, description="in the tariff's currency")
+    price: Rate = Field(default=0.0, description="in the tariff's currency")
 
 
 class Protocol(Document):
@@ -185,13 +186,34 @@ class Protocol(Document):
     receive_buffer: int = Field(default=128, ge=32, description="[bytes]")
 
 
+class Failure(Document):
+    """One way in which a run breaks off before its end. A run breaks off in at most one way."""
+
+    name: str = Field(min_length=1, max_length=64)
+    probability: Ratio = Field(gt=0, lt=1, description="that a run breaks off in this way")
+    repair: Rate = Field(default=0.0, description="what it costs beside the run itself, in the currency")
+
+
 class Costs(Document):
     """What the machine costs while it runs; in the currency of the tariff."""
 
-    machine_per_hour: float = Field(ge=0)
-    labour_per_job: float = Field(default=0.0, ge=0, description="set-up and removal")
-    labour_time: Seconds = Field(default=0.0, ge=0, description="set-up and removal; the machine waits")
-    scrap_probability: Ratio = Field(default=0.0, ge=0, lt=1)
+    machine_per_hour: Rate
+    labour_per_job: Rate = Field(default=0.0, description="set-up and removal")
+    labour_time: Seconds = Field(default=0.0, ge=0, le=1e6, description="set-up and removal; the machine waits")
+    labour_per_hour: Rate = Field(default=0.0, description="of labour_time, beside labour_per_job")
+    scrap_probability: Ratio = Field(default=0.0, ge=0, lt=1, description="that a finished part is not good")
+    failures: tuple[Failure, ...] = Field(default=(), description="ways in which a run breaks off; any moment is alike")
+
+    @property
+    def failure_probability(self) -> float:
+        """Probability that a run breaks off."""
+        return math.fsum(failure.probability for failure in self.failures)
+
+    @model_validator(mode="after")
+    def _some_runs_end(self) -> Costs:
+        if self.failure_probability >= 1.0:
+            raise ValueError("the probabilities of the failures must sum to less than 1")
+        return self
 
 
 class MachineProfile(Document):

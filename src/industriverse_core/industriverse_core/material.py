@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from industriverse_core.documents import (
     Celsius,
@@ -16,6 +16,8 @@ from industriverse_core.documents import (
     JoulesPerKg,
     JoulesPerKgKelvin,
     KgPerCubicMetre,
+    Rate,
+    Ratio,
     document_names,
     load_document,
     named_document,
@@ -38,13 +40,37 @@ class Material(Document):
     nozzle_min: Celsius | None = None
     nozzle_max: Celsius | None = None
     bed_max: Celsius | None = None
+    melting: Celsius | None = Field(default=None, description="of the crystalline share of a polymer")
+    fusion_enthalpy: JoulesPerKg = Field(default=0.0, ge=0, description="heat of fusion times crystalline share")
+    bed_hold: Celsius | None = Field(default=None, description="bed that holds the part once the first layers stand")
     chemical_exergy: JoulesPerKg = Field(gt=0)
+    cumulative_exergy: JoulesPerKg | None = Field(
+        default=None, gt=0, description="exergy that making the material took; default: its chemical exergy, the least"
+    )
+    recovery_exergy: JoulesPerKg = Field(default=0.0, ge=0, description="credit for what is recovered")
+    recovered_share: Ratio = Field(default=0.0, ge=0, le=1, description="of the material fed that is not in the part")
     cutting_energy: JoulesPerCubicMetre | None = Field(
         default=None, gt=0, description="electric energy for each volume that a mill removes, above its idle power"
     )
-    carbon_kg_per_kg: float = Field(ge=0, description="[kg CO2e/kg]")
-    price_per_kg: float = Field(ge=0, description="in the tariff's currency")
+    carbon_kg_per_kg: Rate = Field(description="[kg CO2e/kg]")
+    price_per_kg: Rate = Field(description="in the tariff's currency")
+    recovery_price_per_kg: Rate = Field(default=0.0, description="paid for what is recovered")
     sources: dict[str, str]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Material:
+        if self.fusion_enthalpy > 0.0 and self.melting is None:
+            raise ValueError("fusion_enthalpy needs melting, the temperature at which it is taken up")
+        if self.recovery_exergy > self.cumulative_exergy_j_per_kg:
+            raise ValueError("recovery_exergy must not exceed cumulative_exergy")
+        if self.recovery_price_per_kg > self.price_per_kg:
+            raise ValueError("recovery_price_per_kg must not exceed price_per_kg")
+        return self
+
+    @property
+    def cumulative_exergy_j_per_kg(self) -> float:
+        """Exergy [J/kg] that making the material took."""
+        return self.chemical_exergy if self.cumulative_exergy is None else self.cumulative_exergy
 
     def print_enthalpy_j_per_kg(self, nozzle_c: float, ambient_c: float) -> float:
         """Heat [J/kg] to bring filament from room to nozzle temperature: solid up to softening, melt above."""

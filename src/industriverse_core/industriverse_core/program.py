@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ VERSION = "1.0"
 DIGEST_TAG = b"IBC1"
 GRID_M = 1e-9  # coordinates and speeds lie on this grid, so that writing and reading G-code changes nothing
 GRID_M3 = 1e-15
+EXACT_STEPS = 2**50  # three roundings of 2^-53 each stay below half a step: normalising again finds the same one
 MAX_FILE_BYTES = 2 << 30
 
 
@@ -50,7 +52,7 @@ class Op(IntEnum):
     HOME = 32  # target = bit mask of axes (1 x, 2 y, 4 z)
     LEVEL_BED = 33
     SET_HEATER = 34  # target = Heater, value = degC (0 = off)
-    WAIT_HEATER = 35  # target = Heater, value = degC; sets the target, then waits
+    WAIT_HEATER = 35  # target = Heater, value = degC; sets the target, then waits; turns = 1: for cooling too
     SET_FAN = 36  # target = fan, value = 0..1
     MOTORS_OFF = 37  # target = bit mask of motors (1 x, 2 y, 4 z, 8 filament)
     SET_LIMIT = 38  # target = Limit, value in SI
@@ -85,6 +87,7 @@ class Limit(IntEnum):
     JERK_Z = 33
     JERK_E = 34
     JUNCTION_DEVIATION = 35  # [m] M205 J
+    MINIMUM_CRUISE_RATIO = 41  # [-] Klipper's setting of this name
 
 
 class Plane(IntEnum):
@@ -107,7 +110,7 @@ COLUMNS: dict[str, np.dtype[Any]] = {
     "extrude_m3": np.dtype("<f8"),  # filament volume fed during the move; negative = retracted
     "center_1_m": np.dtype("<f8"),  # arc centre in the plane, absolute
     "center_2_m": np.dtype("<f8"),
-    "turns": np.dtype("<i2"),  # arc: > 0 counter-clockwise, |turns| = number of (begun) turns
+    "turns": np.dtype("<i2"),  # arc: > 0 counter-clockwise, |turns| = number of (begun) turns; see WAIT_HEATER
     "target": np.dtype("<i4"),
     "value": np.dtype("<f8"),
 }
@@ -174,9 +177,12 @@ class Program:
             return self.columns[name]
         raise AttributeError(name)
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
-        """SHA-256 of what the program does (docs/bytecode.md); names, lines and notes do not count."""
+        """SHA-256 of what the program does (docs/bytecode.md); names, lines and notes do not count.
+
+        Computed once: every stage asks for it, and columns are never changed in place.
+        """
         meaning = {
             "format": FORMAT,
             "version": VERSION,
@@ -214,7 +220,7 @@ def _on_grid(column: np.ndarray, grid: float) -> np.ndarray:
     """Nearest multiples of the grid, as the floats that round(1 / grid) divides to; NaN made one."""
     with np.errstate(over="ignore", invalid="ignore"):  # what is far off the grid stays as it is
         steps = np.round(column / grid)
-    exact = np.abs(steps) < 2**53
+    exact = np.abs(steps) < EXACT_STEPS
     out = np.where(exact, steps / round(1.0 / grid), column) + 0.0
     out[np.isnan(out)] = np.nan
     return out

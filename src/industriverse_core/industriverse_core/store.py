@@ -61,6 +61,11 @@ class CellPaths:
         return self.directory / "starts.sqlite"
 
     @property
+    def residuals(self) -> Path:
+        """The twin's journal of what finished jobs measured against their predictions."""
+        return self.directory / "residuals.sqlite"
+
+    @property
     def running(self) -> Path:
         """The note by which a running cell is found (RunningCell)."""
         return self.directory / "cell.json"

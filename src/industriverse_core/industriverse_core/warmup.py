@@ -28,10 +28,24 @@ def warm_motion() -> None:
         position_at(plan, program, plan.total_s)
 
 
+def warm_stock() -> None:
+    """Material removal."""
+    from industriverse_core.machine import Box, load_machine
+    from industriverse_core.program import Op, build_program
+    from industriverse_core.stock import simulate_removal
+
+    sides = dict.fromkeys(("x_minimum", "y_minimum", "z_minimum"), "-10 mm")
+    sides |= dict.fromkeys(("x_maximum", "y_maximum", "z_maximum"), "10 mm")
+    arc = {"op": Op.ARC_FEED, "x_m": 0.003, "feed_m_s": 0.01, "center_1_m": 0.002, "turns": 1}
+    program = build_program([{"op": Op.STRAIGHT_FEED, "x_m": 0.001, "feed_m_s": 0.01}, arc])
+    simulate_removal(program, load_machine("grbl_mill"), Box.model_validate({"name": "warm-up", **sides}))
+
+
 def main() -> None:
     """Run every warm-up, and those of the packages that name one in the entry point group below."""
     warm_gcode()
     warm_motion()
+    warm_stock()
     for entry in entry_points(group=GROUP):
         entry.load()()
 

@@ -3,13 +3,14 @@
 import math
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from industriverse_core.documents import Document, Metres, Ratio, load_document, parse_quantity
 from industriverse_core.errors import ErrorCode, ProfileError
-from industriverse_core.machine import MACHINE_FOLDER, load_machine, machine_names
-from industriverse_core.material import load_material, material_names, resolve_material
+from industriverse_core.machine import MACHINE_FOLDER, Costs, load_machine, machine_names
+from industriverse_core.material import MATERIAL_FOLDER, Material, load_material, material_names, resolve_material
 
 
 class Inner(Document):
@@ -201,7 +202,7 @@ def test_a_near_miss_gets_a_suggestion():
         ("print_acceleration: 1250 mm/s^2", "print_acceleration: -5 mm/s^2", "kinematics.print_acceleration"),
         ("id: prusa_mk3s", "id: Prusa MK3S", "id: "),
         ("planner: classic_jerk", "planner: magic", "kinematics.planner"),
-        ("  power: 40 W", "  power: 40 mm", "hotend.power: '40 mm'"),
+        ("  power: 38 W", "  power: 38 mm", "hotend.power: '38 mm'"),
     ],
 )
 def test_wrong_profiles(tmp_path, old, new, message):
@@ -213,3 +214,31 @@ def test_wrong_profiles(tmp_path, old, new, message):
         load_machine(str(path))
     assert caught.value.code is ErrorCode.BAD_PROFILE
     assert message in caught.value.message
+
+
+def test_some_runs_must_end():
+    failure = {"name": "clog", "probability": 0.5}
+    assert Costs(machine_per_hour=1, failures=[failure]).failure_probability == 0.5
+    with pytest.raises(ValueError, match="less than 1"):
+        Costs(machine_per_hour=1, failures=[failure, failure])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"fusion_enthalpy": "9 kJ/kg", "melting": None}, "needs melting"),
+        ({"recovery_exergy": "41 MJ/kg"}, "recovery_exergy"),
+        ({"recovery_price_per_kg": 26}, "recovery_price_per_kg"),
+    ],
+)
+def test_materials_that_cannot_be(change, sentence):
+    document = yaml.safe_load((MATERIAL_FOLDER / "PLA.yaml").read_text())
+    assert Material(**document).cumulative_exergy_j_per_kg == 40e6
+    with pytest.raises(ValueError, match=sentence):
+        Material(**{**document, **change})
+
+
+def test_making_a_material_takes_at_least_its_chemical_exergy():
+    document = yaml.safe_load((MATERIAL_FOLDER / "PLA.yaml").read_text())
+    del document["cumulative_exergy"]
+    assert Material(**document).cumulative_exergy_j_per_kg == 19.5e6

@@ -9,7 +9,7 @@ import pytest
 
 from industriverse_core.artefacts import ProgramRef
 from industriverse_core.errors import ErrorCode, InputError, JobError
-from industriverse_core.files import read_bytes, replace_file
+from industriverse_core.files import opened, read_bytes, replace_file
 from industriverse_core.program import Metadata, Op, build_program, write_program
 from industriverse_core.store import CellPaths, ProgramStore, RunningCell, cell_directory, home_directory, sole_owner
 
@@ -42,12 +42,27 @@ def test_a_read_error_is_explained(tmp_path, monkeypatch):
     path = tmp_path / "a"
     path.write_bytes(b"x")
 
-    def denied(_):
+    def denied(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", denied)
+    monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(InputError, match="Permission denied"):
         read_bytes(path, 10)
+
+
+def test_an_error_while_an_open_file_is_read_is_explained(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"x")
+    with pytest.raises(InputError, match="Input/output error") as caught, opened(path, 10):
+        raise OSError(5, "Input/output error")
+    assert caught.value.code is ErrorCode.FILE_UNREADABLE
+
+
+def test_a_mistake_of_the_caller_is_not_an_unreadable_file(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"x")
+    with pytest.raises(ValueError, match="mine"), opened(path, 10):
+        raise ValueError("mine")
 
 
 def test_replacing_is_whole_or_nothing(tmp_path):

@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 from industriverse_core import compiled
 from industriverse_core.errors import ErrorCode, InputError
-from industriverse_core.gcode import arcs, interpreter, load_program, read_gcode, tokens
+from industriverse_core.gcode import (
+    arcs,
+    columns,
+    interpreter,
+    lines,
+    load_program,
+    read_gcode,
+    reader,
+    repeats,
+    tokens,
+)
+from industriverse_core.gcode import text as text_module
 from industriverse_core.gcode.metadata import detect_dialect
 from industriverse_core.program import Op, build_program, write_program
 
@@ -83,8 +94,6 @@ def test_a_file_above_the_limit_is_refused_without_being_read(tmp_path):
 
 
 def test_more_lines_than_a_program_can_have_are_refused(monkeypatch):
-    from industriverse_core.gcode import reader
-
     monkeypatch.setattr(reader, "MAX_LINES", 10)
     assert len(read_gcode(b"M0\n" * 10, "x")) == 10
     with pytest.raises(InputError) as caught:
@@ -110,7 +119,7 @@ def test_an_unknown_dialect_is_a_mistake_of_the_caller():
 
 
 @pytest.mark.parametrize(
-    ("text", "dialect"),
+    ("content", "dialect"),
     [
         (b"G28\nG1 X1", "marlin"),
         (b"M104 S200\n", "marlin"),
@@ -127,17 +136,15 @@ def test_an_unknown_dialect_is_a_mistake_of_the_caller():
         (b"G0 X1 ; E5 M104\n", "rs274"),
     ],
 )
-def test_dialects_are_told_apart(text, dialect):
-    assert detect_dialect(text) == dialect
+def test_dialects_are_told_apart(content, dialect):
+    assert detect_dialect(content) == dialect
 
 
-def test_chunks_do_not_change_the_program(monkeypatch):
-    from industriverse_core.gcode import reader
-
-    text = SAMPLE * 40
-    whole = read_gcode(text, "x", "marlin")
-    monkeypatch.setattr(reader, "CHUNK_BYTES", 100)
-    pieces = read_gcode(text, "x", "marlin")
+def test_pieces_do_not_change_the_program(monkeypatch):
+    sample = SAMPLE * 40
+    whole = read_gcode(sample, "x", "marlin")
+    monkeypatch.setattr(text_module, "BLOCK_BYTES", 100)
+    pieces = read_gcode(sample, "x", "marlin")
     assert pieces.digest == whole.digest
     assert pieces.notes == whole.notes
     assert pieces.line.tolist() == whole.line.tolist()
@@ -190,14 +197,17 @@ def test_every_row_is_finite_and_every_unknown_row_is_noted(text, dialect):
             assert (column == column).all(), name
 
 
+COMPILED_MODULES = (compiled, tokens, text_module, arcs, interpreter, columns, repeats, lines, reader)
+
+
+def reload_all():
+    for module in COMPILED_MODULES:
+        importlib.reload(module)
+
+
 @pytest.fixture
 def interpreted():
     """The compiled modules as plain Python, for as long as the test runs."""
-
-    def reload_all():
-        for module in (compiled, tokens, arcs, interpreter):
-            importlib.reload(module)
-
     numba.config.DISABLE_JIT = True
     reload_all()
     yield
@@ -207,6 +217,10 @@ def interpreted():
 
 MORE = [
     SAMPLE,
+    SAMPLE.replace(b"\n", b"\r\n") * 2,
+    b"M204 S800\nG1 X1 E1 F60\nG92 E0\nM204 S800\nG1 X2 E1 ; c\nM106 S127\nM106 S127\nG20\nM204 S800\nG1 X1e5\n",
+    b"N1 M110*99\nN2 G1 X1 F60*49\nN3 G1 X2*5\nN3 G1 X2*93\nN4*74\nN9 G1 X5*81\n",
+    b"G1 X123456789012345678 Y0.12345678901234567890123\nG1 X1.2.3\nG1 X.\nG01 Y007.50\nG1 X-.5 Y+.25 Z-0\n",
     b"G18\nG3 X10 Z10 I10 K0 F60\nG19\nG2 Y10 Z20 R-30\nG17\nG2 X1 P2\nG2 X50 Y50 I.1\nG2 R5\nG2 X5 R1\n",
     b"G2 X5 I1 K1\nG2 X5 I1 R1\nG90.1\nG2 X5 I1 F60\nG3 X5 I2.5 J0\nG1 X1 I5\n",
     b"G1 X999999999999999999999999999\nG1 X0.00000000000000000000000000001\n",
@@ -217,12 +231,12 @@ MORE = [
 
 
 def test_compiled_and_interpreted_loops_agree(interpreted):
-    in_python = [(read_gcode(text, "x", d), d) for text in MORE for d in ("marlin", "rs274")]
+    in_python = [(read_gcode(content, "x", d), d) for content in MORE for d in ("marlin", "rs274")]
     numba.config.DISABLE_JIT = False
-    for module in (compiled, tokens, arcs, interpreter):
-        importlib.reload(module)
-    in_machine_code = [read_gcode(text, "x", d) for text in MORE for d in ("marlin", "rs274")]
-    assert hasattr(interpreter.run, "py_func")
+    reload_all()
+    in_machine_code = [read_gcode(content, "x", d) for content in MORE for d in ("marlin", "rs274")]
+    assert hasattr(lines.run, "py_func")
     for (slow, dialect), fast in zip(in_python, in_machine_code, strict=True):
         assert slow.notes == fast.notes, dialect
         assert slow.digest == fast.digest, dialect
+        assert slow.line.tolist() == fast.line.tolist(), dialect

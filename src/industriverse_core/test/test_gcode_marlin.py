@@ -57,6 +57,29 @@ def test_filament_is_absolute_until_m83_or_g91():
     assert program.extrude_m3 == pytest.approx(np.array([2, 1, 3, 1, 1, 1]) * 1e-3 * AREA, abs=1e-15)
 
 
+@pytest.mark.parametrize(
+    "modes", ["M83\nG90", "G91\nM82", "M83\nG91\nG90", "G91\nM83\nG90", "M83\nG90\nG92 E0", "m83\ng90"]
+)
+def test_e_is_refused_where_controllers_differ(modes):
+    """Marlin 2 forgets M83 with the next G90, and lets M82 win over G91; Klipper and Marlin 1 do neither."""
+    assert refusal(f"{modes}\nG1 X5 E1 F60") == (
+        "unsupported",
+        "E where controllers differ: say M82 or M83 behind G90 and G91",
+    )
+    assert refusal(f"{modes}\nG2 X5 I2.5 E1 F60")[0] == "unsupported"
+    assert only(f"{modes}\nG1 X5 F60", "x_m") == ("STRAIGHT_FEED", 0.005)
+    for said, fed in (("M82", 3), ("M83", 4)):
+        absolute = marlin(f"G92 E0\n{modes}\nG90\n{said}\nG1 E1 F60\nG1 E3")
+        assert absolute.extrude_m3.sum() == pytest.approx(fed * 1e-3 * AREA, abs=1e-14)
+
+
+@pytest.mark.parametrize("modes", ["G90\nM83", "M83", "G91\nM83", "M82\nG91", "G91"])
+def test_relative_filament_without_a_doubt(modes):
+    assert marlin(f"{modes}\nG1 E2 F60\nG1 E1").extrude_m3.tolist() == pytest.approx(
+        [2e-3 * AREA, 1e-3 * AREA], abs=1e-15
+    )
+
+
 def test_filament_diameter_comes_from_the_slicers_comment():
     wide = marlin("M83\nG1 X1 E1 F60\n; filament_diameter = 2.85,2.85\n")
     assert wide.metadata.filament_diameter_m == 2.85e-3
@@ -202,6 +225,7 @@ def test_homing_puts_only_its_axes_to_zero():
         ("M140 S60.5", "SET_HEATER", Heater.BED, 60.5),
         ("M141 S40", "SET_HEATER", Heater.CHAMBER, 40.0),
         ("M109 R170", "WAIT_HEATER", Heater.HOTEND, 170.0),
+        ("M109 S200 R170", "WAIT_HEATER", Heater.HOTEND, 200.0),
         ("M190 S60", "WAIT_HEATER", Heater.BED, 60.0),
         ("M191 S40", "WAIT_HEATER", Heater.CHAMBER, 40.0),
         ("M106", "SET_FAN", 0, 1.0),
@@ -278,7 +302,7 @@ def test_what_changes_nothing_gives_no_instruction(text):
 
 @pytest.mark.parametrize(
     "command",
-    ["M112", "M302 S0", "M303 E0 S200 C8", "M500", "M501", "M502", "M503", "M504", "M92 X800", "M206 X5", "M211 S0",
+    ["M112", "M303 E0 S200 C8", "M500", "M501", "M502", "M503", "M504", "M92 X800", "M206 X5", "M211 S0",
      "M851 Z-2", "M906 X900", "M913 X100", "M999", "M301 P20", "M42 P4 S255", "M997"],
 )  # fmt: skip
 def test_settings_and_safety_commands_are_forbidden(command):
@@ -289,6 +313,7 @@ def test_settings_and_safety_commands_are_forbidden(command):
 @pytest.mark.parametrize(
     "command",
     ["G10", "G11", "G5 I1 J1 P1 Q1 X5", "G27", "G30", "G93", "M600", "M104 T1 S200", "M200 D1.75", "M220 B", "G92",
+     "G28 O", "M204 S500 P200", "M221 S90 T1",
      "G21 G90", "G54\nG55", "G1 X#100", "O100 sub", "M83\nG1 X[1+2]"],
 )  # fmt: skip
 def test_legal_but_unsupported(command):

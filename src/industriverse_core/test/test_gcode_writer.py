@@ -12,6 +12,7 @@ from industriverse_core.program import Limit, Metadata, Op, build_program, norma
 from industriverse_core.units import filament_area_m2
 
 NAN = math.nan
+AXES = ("x_m", "y_m", "z_m")
 length = st.floats(-0.5, 0.5, allow_nan=False)
 feed = st.floats(1e-6, 0.5)
 marlin_move = st.fixed_dictionaries(
@@ -26,10 +27,15 @@ marlin_move = st.fixed_dictionaries(
 )
 passive = st.one_of(
     st.builds(lambda v: {"op": Op.DWELL, "value": v}, st.floats(0, 1000)),
-    st.builds(lambda h, v, op: {"op": op, "target": h, "value": v}, st.integers(1, 3), st.floats(0, 500),
-              st.sampled_from([Op.SET_HEATER, Op.WAIT_HEATER])),
+    st.builds(lambda h, v: {"op": Op.SET_HEATER, "target": h, "value": v}, st.integers(1, 3), st.floats(0, 500)),
+    st.builds(lambda h, v, r: {"op": Op.WAIT_HEATER, "target": h, "value": v, "turns": r}, st.integers(1, 3),
+              st.floats(0, 500), st.integers(0, 1)),
     st.builds(lambda f, v: {"op": Op.SET_FAN, "target": f, "value": v}, st.integers(0, 5), st.floats(0, 1)),
-    st.builds(lambda t, v: {"op": Op.SET_LIMIT, "target": t, "value": v}, st.sampled_from(Limit), st.floats(0, 50)),
+    st.builds(lambda t, v: {"op": Op.SET_LIMIT, "target": t, "value": v},
+              st.sampled_from([limit for limit in Limit if limit != Limit.MINIMUM_CRUISE_RATIO]), st.floats(0, 50)),
+    st.builds(lambda v: {"op": Op.SET_LIMIT, "target": Limit.MINIMUM_CRUISE_RATIO, "value": v}, st.floats(0, 0.999)),
+    st.builds(lambda h: {"op": Op.HOME, "target": h, **{name: 0.0 for bit, name in enumerate(AXES) if h >> bit & 1}},
+              st.integers(1, 7)),
     st.builds(lambda v: {"op": Op.SET_PRESSURE_ADVANCE, "value": v}, st.floats(0, 9)),
     st.builds(lambda m: {"op": Op.MOTORS_OFF, "target": m}, st.integers(1, 15)),
     st.builds(lambda v, op: {"op": op, "value": v}, st.floats(0, 3000),
@@ -66,8 +72,7 @@ def test_marlin_programs_survive_writing_and_reading(rows, diameter_m):
 )  # fmt: skip
 def test_arcs_survive_writing_and_reading(c1, c2, radius, from_rad, to_rad, plane, turns, climb, dialect):
     first = (0, 2, 1)[plane]
-    axes = ("x_m", "y_m", "z_m")
-    one, two, three = axes[first], axes[(first + 1) % 3], axes[(first + 2) % 3]
+    one, two, three = AXES[first], AXES[(first + 1) % 3], AXES[(first + 2) % 3]
     start = {one: c1 + radius * math.cos(from_rad), two: c2 + radius * math.sin(from_rad), three: 0.0}
     end = {one: c1 + radius * math.cos(to_rad), two: c2 + radius * math.sin(to_rad), three: climb}
     rows = [
@@ -110,6 +115,8 @@ def test_rs274_programs_survive_writing_and_reading():
         ({"op": Op.LEVEL_BED}, "G80"),
         ({"op": Op.SET_HEATER, "target": 1, "value": 215}, "M104 S215"),
         ({"op": Op.WAIT_HEATER, "target": 2, "value": 60.5}, "M190 S60.5"),
+        ({"op": Op.WAIT_HEATER, "target": 1, "value": 170, "turns": 1}, "M109 R170"),
+        ({"op": Op.SET_LIMIT, "target": 41, "value": 0.25}, "SET_VELOCITY_LIMIT MINIMUM_CRUISE_RATIO=0.25"),
         ({"op": Op.SET_FAN, "value": 128 / 255}, "M106 S128"),
         ({"op": Op.SET_FAN, "target": 2}, "M107 P2"),
         ({"op": Op.SET_LIMIT, "target": Limit.PRINT_ACCELERATION, "value": 0.8}, "M204 P800"),
@@ -175,6 +182,8 @@ def test_pieces_of_a_move_keep_their_values_on_the_grid(x_m, e_m3, feed_m_s):
         ({"op": Op.HOME, "target": 9}, "marlin"),
         ({"op": Op.SET_HEATER, "target": 9, "value": 1}, "marlin"),
         ({"op": Op.SET_LIMIT, "target": 99, "value": 1}, "marlin"),
+        ({"op": Op.SET_LIMIT, "target": 41, "value": 1}, "marlin"),
+        ({"op": Op.WAIT_HEATER, "target": 1, "value": 1, "turns": 2}, "marlin"),
         ({"op": Op.SET_HEATER, "target": 1, "value": 1}, "rs274"),
         ({"op": Op.STRAIGHT_FEED, "extrude_m3": 1e-9, "feed_m_s": 1}, "rs274"),
         ({"op": Op.ARC_FEED, "target": 1, "turns": 1}, "marlin"),

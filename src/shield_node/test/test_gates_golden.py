@@ -15,8 +15,6 @@ from shield_node.gates import check
 from shield_node.gates.document import document
 
 PRINTER = load_machine("prusa_mk3s")
-# legal but unusual spelling is accepted; this file also leaves its heaters on, as h07 does, so it gets a warning
-ALSO_WARNED = {"h19_crlf_bom_tabs_lower.gcode": {"thermal.left_on"}}
 MK3S_FILES = (
     "benchy_mk3s_petg_030.gcode", "benchy_mk3s_pla_020.gcode", "benchy_mk3s_pla_020_absE.gcode",
     "benchy_mk3s_pla_020_arc.gcode", "calib_plate_mk3s_abs_030.gcode", "candlestand_mk3s_petg_010.gcode",
@@ -67,7 +65,7 @@ def test_hostile_files(reference_data):
         elif expected == "warn":
             assert report.verdict is Verdict.WARN, name
         else:
-            assert {item.rule for item in report.findings} == ALSO_WARNED.get(name, set()), name
+            assert report.verdict is Verdict.ACCEPT, f"{name}: {report.findings}"
 
 
 @pytest.mark.parametrize("name", MK3S_FILES)

@@ -61,6 +61,7 @@ class Plant:
     target_c: float = 0.0
     duty: float = 0.0
     energy_j: float = 0.0
+    lost_w: float = 0.0
 
     def step(self, ambient_c, fan, flow_w, dt):
         loss = self.heater.loss + self.heater.fan_loss * fan
@@ -69,8 +70,8 @@ class Plant:
         power = min(max(wanted, 0.0), self.heater.power) if self.target_c > 0 else 0.0
         self.duty = power / self.heater.power
         self.energy_j += power * dt
-        lost = loss * (self.temperature_c - ambient_c)
-        self.temperature_c += (power - lost - flow_w) * dt / self.heater.heat_capacity
+        self.lost_w = loss * (self.temperature_c - ambient_c)
+        self.temperature_c += (power - self.lost_w - flow_w) * dt / self.heater.heat_capacity
 
 
 class Machine:
@@ -83,6 +84,7 @@ class Machine:
         self.hotend, self.bed = Plant(profile.hotend, profile.ambient), Plant(profile.bed, profile.ambient)
         self.time_s, self.energy_j, self.power_w, self.fan = 100.0, 5e3, 0.0, 0.0
         self.motors = False
+        self.air_c = profile.ambient
 
     def run(self, period_s=0.5):
         """Yields (sample) every `period_s` of machine time, to the end of the job and the sample after it."""
@@ -141,10 +143,15 @@ class Machine:
 
     def _step(self, flow_w, speed_m_s, dt=EULER_S):
         power, before = self.profile.power, self.hotend.energy_j + self.bed.energy_j
-        self.hotend.step(self.profile.ambient, self.fan, flow_w, dt)
-        self.bed.step(self.profile.ambient, self.fan, 0.0, dt)
-        rest = power.electronics + power.motors_enabled * self.motors + power.fan * self.fan
-        rest += power.motion_per_speed * speed_m_s + power.hotend_fan * (self.hotend.temperature_c > 50.0)
+        self.hotend.step(self.air_c, self.fan, flow_w, dt)
+        self.bed.step(self.air_c, self.fan, 0.0, dt)
+        inside = power.motors_enabled * self.motors + power.fan * self.fan + power.motion_per_speed * speed_m_s
+        inside += power.hotend_fan * (self.hotend.temperature_c > 50.0)
+        rest = power.electronics + inside
+        if self.profile.enclosure is not None:
+            box = self.profile.enclosure
+            given = inside + self.hotend.lost_w + self.bed.lost_w - box.loss * (self.air_c - self.profile.ambient)
+            self.air_c += given * dt / box.heat_capacity
         self.power_w = rest + (self.hotend.energy_j + self.bed.energy_j - before) / dt
         self.energy_j += self.power_w * dt
         self.time_s += dt

@@ -7,10 +7,11 @@ import pytest
 
 from industriverse_core.artefacts import Subsystem
 from industriverse_core.errors import CoreError, ErrorCode
+from industriverse_core.machine import Enclosure
 from industriverse_core.telemetry import HeaterReading, Quantity, Trace
 from twin_node.account import Account
 from twin_node.oracle import prediction_of
-from twin_node.price import load_tariff
+from twin_node.tariff import load_tariff
 from twin_node.timeline import build_timeline
 from twin_node.twin import ACCOUNTS_KEPT, Expectation, Twin
 
@@ -141,3 +142,17 @@ def test_a_sample_from_the_past_does_not_change_the_job(printer, machine):
     twin.observe(sample)
     assert twin.observe(dataclasses.replace(sample, stamp_s=9.0, job_id="J0"))[1] is None
     assert twin.job_id == "J1"
+
+
+def test_the_books_close_in_an_enclosure(printer, make_machine, pla):
+    """What warms the air is stored, not lost; with the air left out the books would be off by several per cent."""
+    box = Enclosure(heat_capacity="2 kJ/K", loss="3 W/K")
+    enclosed = printer.model_copy(update={"enclosure": box})
+    machine = make_machine(enclosed)
+    timeline = build_timeline(machine.program, enclosed, pla)
+    entry = ledger(machine, Expectation(timeline, pla, prediction_of(timeline, enclosed, pla)))
+    assert abs(entry.residual_fraction) < 0.01
+    kept = box.heat_capacity * (machine.air_c - enclosed.ambient)
+    assert kept > 0.1 * entry.electric_j
+    stored = timeline.stored_j
+    assert entry.stored_j == pytest.approx(stored, rel=0.05)

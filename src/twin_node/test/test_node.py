@@ -183,3 +183,21 @@ def test_a_twin_without_a_cell_does_not_start(ros):
     twin = TwinNode()
     with pytest.raises(CoreError, match="cell_dir"):
         bring_up(twin)
+
+
+def test_a_finished_job_calibrates_the_next_prediction(cell, machine):
+    before = cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="prusa_mk3s", material="PLA").prediction
+    running = [sample for sample in machine.run(2.5) if sample.job_id]
+    leaky = [dataclasses.replace(s, energy_j=5e3 + 1.2 * (s.energy_j - 5e3)) for s in running]
+    idle = dataclasses.replace(leaky[-1], stamp_s=leaky[-1].stamp_s + 1.0, job_id="", program_digest=NO_DIGEST)
+    assert play(cell, [*leaky, idle], lambda: cell.twin._twin.job_id == "" and "J1" in cell.twin._twin._accounts)
+    done = len(machine.program)
+    trace = Trace(leaky[-1].stamp_s, "prusa_mk3s", "J1", machine.program.digest, done, done, done, done)
+    cell.traces.publish(convert.trace_to_msg(trace))
+    assert spin_until(cell.executor, lambda: cell.twin._twin.account("J1").executed == done)
+    for _ in range(2):  # closing again adds nothing
+        assert cell.call(CloseLedger, names.CLOSE_LEDGER, job_id="J1", machine_id="prusa_mk3s").error_code == 0
+    assert cell.twin.health()[2]["calibrated_by_jobs"] == 1
+    after = cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="prusa_mk3s", material="PLA").prediction
+    assert 1.05 < after.energy_j.mean / before.energy_j.mean < 1.2
+    assert after.time_s.mean == pytest.approx(before.time_s.mean, rel=0.01)

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from industriverse_core.machine import Enclosure
 from industriverse_core.program import Heater
 from industriverse_core.telemetry import HeaterReading, MachineState, Quantity, TelemetrySample
 from twin_node.shadow import Shadow
@@ -30,6 +31,15 @@ def test_a_machine_as_in_its_profile_stays_within_its_sigmas(printer, program, p
         values = scores(results, quantity)
         assert len(values) > 0.5 * len(results), quantity
         assert max(map(abs, values)) < 3.5, quantity
+
+
+def test_a_machine_in_its_enclosure_stays_within_its_sigmas(printer, program, pla, make_machine):
+    enclosed = printer.model_copy(update={"enclosure": Enclosure(heat_capacity="500 J/K", loss="2 W/K")})
+    machine = make_machine(enclosed)
+    results = follow(enclosed, program, pla, [s for s in machine.run(0.5) if s.job_id])
+    assert machine.air_c > enclosed.ambient + 5.0
+    for quantity in Quantity:
+        assert max(map(abs, scores(results, quantity))) < 3.5, quantity
 
 
 def test_channels_come_in_order(printer, machine):

@@ -1,9 +1,9 @@
 """The books of one execution: where its joules went, from telemetry and the execution trace.
 
     electric   difference of the power meter's counter
-    heat       given to the room: UA (T - T_ambient) of both heaters at their measured temperatures, plus the
-               model's electronics, motors, friction, fans and spindle
-    stored     C (T_end - T_start) of hot end and bed
+    heat       given to the room: UA (T - T_air) of both heaters at their measured temperatures, plus the
+               model's electronics, motors, friction, fans, spindle and coolant; less what an enclosure's air keeps
+    stored     C (T_end - T_start) of hot end, bed and an enclosure's air (by the model: it is not measured)
     work       enthalpy of the material that has left the hot end; counted here and nowhere else, so what a
                warm part later gives to the room is not heat of this account
     residual   electric - heat - stored - work: what profile, sensors and meter do not agree on. It is
@@ -28,8 +28,13 @@ from industriverse_core.machine import MachineProfile
 from industriverse_core.material import Material
 from industriverse_core.program import Heater
 from industriverse_core.telemetry import MachineState, TelemetrySample, Trace
-from twin_node.price import Tariff, costs_of
-from twin_node.timeline import HOTEND_FAN_ON_C, Timeline
+from twin_node.milling import cutting_j
+from twin_node.price import price_of_run
+from twin_node.steps import HOTEND_FAN_ON_C
+from twin_node.tariff import Tariff
+from twin_node.timeline import Timeline, machine_vector
+
+COLD_K = 10.0  # of a heater above or below the room: the start that predictions are made for
 
 
 @dataclass(slots=True)
@@ -91,6 +96,7 @@ class Account:
     work_j: float = 0.0
     rest_j: dict[Subsystem, float] = field(default_factory=dict)
     _heaters: dict[Heater, _HeaterBook] = field(init=False)
+    _air_c: float = field(init=False)  # around the machine: the enclosure's, or the room
     _last: TelemetrySample | None = None
     _counter_j: float = math.nan
     _spent: int = 0  # instructions whose material and friction are already counted
@@ -98,6 +104,7 @@ class Account:
     def __post_init__(self) -> None:
         present = {Heater.HOTEND: self.profile.hotend, Heater.BED: self.profile.bed}
         self._heaters = {key: _HeaterBook(heater) for key, heater in present.items() if heater is not None}
+        self._air_c = self.profile.ambient
 
     def observe(self, sample: TelemetrySample) -> None:
         """Add the time since the last sample. Samples that repeat or go back in time are left out."""
@@ -110,15 +117,17 @@ class Account:
         self.longest_gap_s = max(self.longest_gap_s, dt)
         self._meter(sample.energy_j)
         fan = min(max(sample.fan, 0.0), 1.0) if math.isfinite(sample.fan) else 0.0
+        given_j = self._inside_j
         for heater, book in self._heaters.items():
             reading = sample.reading(heater)
             temperature = reading.temperature_c if reading is not None else math.nan
             duty = reading.duty if reading is not None else math.nan
-            book.add(temperature, duty, self.profile.ambient, fan, dt)
+            book.add(temperature, duty, self._air_c, fan, dt)
         self._other_consumers(sample, fan, dt)
         # telemetry names the instruction in hand, so those before it are done
         self.executed = max(self.executed, sample.instruction)
         self._count_material()
+        self._warm_air(self._inside_j - given_j, dt)
         self._last = sample
 
     def observe_trace(self, trace: Trace) -> None:
@@ -149,10 +158,30 @@ class Account:
         if timeline is None or not len(timeline.steps):
             return
         index = min(max(sample.instruction, 0), len(timeline.steps) - 1)
-        self._add(Subsystem.MOTION, power.motors_enabled * float(timeline.steps.motors[index]) * dt)
+        steps = timeline.steps
+        self._add(Subsystem.MOTION, power.motors_enabled * float(steps.motors[index]) * dt)
+        if power.coolant > 0.0:
+            self._add(Subsystem.COOLANT, power.coolant * float(steps.coolant[index]) * dt)
         if self.profile.spindle is not None and sample.state is MachineState.EXECUTING:
-            share = min(float(timeline.steps.spindle[index]), 1.0)
+            share = min(float(steps.spindle[index]), 1.0)
             self._add(Subsystem.SPINDLE, self.profile.spindle.idle_power * share * dt)
+
+    @property
+    def _inside_j(self) -> float:
+        """What heaters, motors and fans have given to the air around the machine; electronics stand outside."""
+        rest = self.rest_j.get(Subsystem.MOTION, 0.0) + self.rest_j.get(Subsystem.FAN, 0.0)
+        return rest + sum(book.lost_j for book in self._heaters.values())
+
+    def _warm_air(self, given_j: float, dt: float) -> None:
+        from twin_node import thermal_kernels as kernels
+
+        if self.profile.enclosure is not None and dt > 0.0:
+            self._air_c = kernels.warm_air(machine_vector(self.profile, None), self._air_c, given_j, dt)
+
+    @property
+    def _air_stored_j(self) -> float:
+        air = self.profile.enclosure
+        return air.heat_capacity * (self._air_c - self.profile.ambient) if air is not None else 0.0
 
     def _count_material(self) -> None:
         """Enthalpy of the material that has left, at the measured nozzle temperature, and friction of the path."""
@@ -164,6 +193,8 @@ class Account:
             return
         new = slice(self._spent, done)
         self._add(Subsystem.MOTION, self.profile.power.motion_per_speed * float(timeline.steps.path_m[new].sum()))
+        if self.profile.spindle is not None:
+            self._add(Subsystem.SPINDLE, float(cutting_j(timeline.steps.removed_m3[new], self.material).sum()))
         hotend = self._heaters.get(Heater.HOTEND)
         melted_kg = float(timeline.steps.melted_kg[new].sum())
         if melted_kg > 0.0 and hotend is not None and self.material is not None and math.isfinite(hotend.last_c):
@@ -177,6 +208,16 @@ class Account:
     # --- closing ---
 
     @property
+    def is_complete(self) -> bool:
+        """Whether the whole program was carried out."""
+        return self.timeline is not None and self.executed >= len(self.timeline.steps) > 0
+
+    @property
+    def began_cold(self) -> bool:
+        """Whether every heater was measured within COLD_K of the room when the job began."""
+        return all(abs(book.start_c - self.profile.ambient) <= COLD_K for book in self._heaters.values())
+
+    @property
     def material_kg(self) -> float:
         """Material deposited so far."""
         if self.timeline is None:
@@ -186,12 +227,13 @@ class Account:
     @property
     def heat_j(self) -> float:
         """Heat given to the room."""
-        return sum(book.lost_j for book in self._heaters.values()) + sum(self.rest_j.values())
+        lost = sum(book.lost_j for book in self._heaters.values())
+        return lost + sum(self.rest_j.values()) - self._air_stored_j
 
     @property
     def stored_j(self) -> float:
         """Heat still in the machine, over that at the start."""
-        return sum(book.stored_j for book in self._heaters.values())
+        return sum(book.stored_j for book in self._heaters.values()) + self._air_stored_j
 
     def by_subsystem_j(self) -> dict[Subsystem, float]:
         """Metered energy by subsystem; see the module's text for what is measured and what attributed."""
@@ -216,7 +258,7 @@ class Account:
                 f"job {self.job_id}: no ledger without {missing} ({self.samples} telemetry samples).",
                 "Check that the twin ran, and that program store and power meter worked, while the job did.",
             )
-        costs = costs_of(self.time_s, self.electric_j, self.material_kg, self.profile, self.material, tariff)
+        measured = (self.time_s, self.electric_j, self.material_kg)
         return LedgerEntry(
             job_id=self.job_id,
             machine_id=self.profile.id,
@@ -228,7 +270,7 @@ class Account:
             stored_j=self.stored_j,
             energy_by_subsystem_j=self.by_subsystem_j(),
             material_kg=self.material_kg,
-            price=costs.run / (1.0 - self.profile.costs.scrap_probability),
+            price=price_of_run(*measured, self.profile, self.material, tariff),
             currency=tariff.currency,
             prediction=self.prediction,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -23,8 +23,12 @@ from industriverse_msgs.srv import CloseLedger, Predict, Price
 from industriverse_ros import convert, names, qos
 from industriverse_ros.node import CellNode, release_realtime, run
 from industriverse_ros.params import param
+from twin_node.account import Account
+from twin_node.calibration import calibrated_prediction
+from twin_node.journal import ResidualJournal
 from twin_node.oracle import prediction_of
-from twin_node.price import load_tariff, quote
+from twin_node.price import quote
+from twin_node.tariff import load_tariff
 from twin_node.timeline import build_timeline
 from twin_node.twin import Expectation, Twin
 from twin_node.warmup import warm_up
@@ -68,6 +72,8 @@ class TwinNode(CellNode):
         self._profile = load_machine(self.params.machine)
         self._tariff = load_tariff(self.params.tariff)
         self._store = ProgramStore(self.cell_paths().programs)
+        self._journal = ResidualJournal(self.cell_paths().residuals)
+        self._calibration = self._journal.residuals(self._profile.id)
         warm_up()
         self._twin = Twin(self._profile)
         self._expectations: OrderedDict[tuple[Digest, str], Expectation] = OrderedDict()
@@ -92,6 +98,8 @@ class TwinNode(CellNode):
         builder = getattr(self, "_builder", None)
         if builder is not None:
             builder.join(BUILD_WAIT_S)
+        if hasattr(self, "_journal"):
+            self._journal.close()
 
     def health(self) -> tuple[bytes, str, dict[str, object]]:
         """What the twin follows, and how late it is."""
@@ -102,6 +110,7 @@ class TwinNode(CellNode):
             "residuals": self._residual_count,
             "lag_ms": f"{self._lag_s * 1e3:.2f}",
             "worst_lag_ms": f"{self._worst_lag_s * 1e3:.2f}",
+            "calibrated_by_jobs": len(self._calibration.energy),
         }
         if self._problem:
             return DiagnosticStatus.WARN, self._problem, values
@@ -232,18 +241,29 @@ class TwinNode(CellNode):
     def _close_account(self, closing: _Closing) -> None:
         self._closings.remove(closing)
         try:
-            closing.ledger.set_result(self._twin.account(closing.job_id).close(self._tariff))
+            account = self._twin.account(closing.job_id)
+            closing.ledger.set_result(account.close(self._tariff))
         except CoreError as error:
             closing.ledger.set_exception(error)
+        else:
+            self._learn(account)
+
+    def _learn(self, account: Account) -> None:
+        """Calibrate the next predictions by a finished job. A journal that cannot be written costs only that."""
+        try:
+            if self._journal.add(account, self.now_s()):
+                self._calibration = self._journal.residuals(self._profile.id)
+        except CoreError as error:
+            self.get_logger().warning(str(error))
 
     def _expect(self, program: Program, material_name: str) -> Expectation:
-        """Simulate a program, or find it among the last ones."""
+        """Simulate a program, or find it among the last ones; its prediction calibrated by the jobs until now."""
         material = resolve_material(material_name, self._profile.kind)
         key = (program.digest, material.id)
         with self._lock:
             found = self._expectations.get(key)
         if found is not None:
-            return found
+            return self._calibrated(found)
         timeline = build_timeline(program, self._profile, material)
         expectation = Expectation(timeline, material, prediction_of(timeline, self._profile, material))
         with self._lock:
@@ -252,7 +272,10 @@ class TwinNode(CellNode):
             while len(kept) > 1 and sum(kept) > INSTRUCTIONS_KEPT:
                 self._expectations.popitem(last=False)
                 kept.pop(0)
-        return expectation
+        return self._calibrated(expectation)
+
+    def _calibrated(self, raw: Expectation) -> Expectation:
+        return replace(raw, prediction=calibrated_prediction(raw.prediction, self._calibration))
 
     def _check_machine(self, machine_id: str, code: ErrorCode) -> None:
         if machine_id not in ("", self._profile.id):

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from industriverse_core.artefacts import Estimate, Prediction, Subsystem
-from industriverse_core.machine import Heater, MachineProfile
+from industriverse_core.machine import Box, Heater, MachineProfile
 from industriverse_core.material import Material
 from industriverse_core.program import Program
+from twin_node.milling import AVERAGING_S, cutting_j, mean_power_w
 from twin_node.steps import Steps, aggregate
 from twin_node.timeline import (
-    HOTEND_FAN_ON_C,
     Timeline,
     build_timeline,
     heater_vector,
@@ -49,13 +49,15 @@ class _Draws:
     mass: np.ndarray
 
 
-def predict(program: Program, profile: MachineProfile, material: Material | None) -> Prediction:
+def predict(
+    program: Program, profile: MachineProfile, material: Material | None, stock: Box | None = None
+) -> Prediction:
     """Time, energy, power, heat and material of one run from a cold machine.
 
-    `material` may be None for a mill. Cutting power is not in it: a program does not say how much material its
-    moves remove. Raises PredictionError (CANNOT_PREDICT).
+    `material` may be None for a mill. Cutting power is in it where the profile or `stock` says what the moves cut.
+    Raises PredictionError (CANNOT_PREDICT).
     """
-    return prediction_of(build_timeline(program, profile, material), profile, material)
+    return prediction_of(build_timeline(program, profile, material, stock=stock), profile, material)
 
 
 def prediction_of(timeline: Timeline, profile: MachineProfile, material: Material | None) -> Prediction:
@@ -77,6 +79,24 @@ def prediction_of(timeline: Timeline, profile: MachineProfile, material: Materia
         heat_j=_interval(timeline.heat_j, draws.heat_j),
         filament_m=Estimate.exact(timeline.filament_m),  # commanded; what it weighs is uncertain
         material_kg=_interval(mass, draws.mass),
+    )
+
+
+def expected_of(timeline: Timeline, profile: MachineProfile, material: Material | None) -> Prediction:
+    """A timeline's totals alone: every interval is a point. For many files at once; it needs no ensemble."""
+    exact = Estimate.exact
+    return Prediction(
+        program_digest=timeline.program.digest,
+        machine_id=profile.id,
+        material=material.id if material else "",
+        time_s=exact(timeline.total_s),
+        motion_time_s=exact(float(timeline.steps.motion_s.sum() + timeline.steps.dwell_s.sum())),
+        energy_j=exact(timeline.electric_j),
+        energy_by_subsystem_j={key: exact(float(column.sum())) for key, column in timeline.energy_j.items()},
+        peak_power_w=exact(float(timeline.peak_power_w.max(initial=0.0))),
+        heat_j=exact(timeline.heat_j),
+        filament_m=exact(timeline.filament_m),
+        material_kg=exact(float(timeline.steps.melted_kg.sum())),
     )
 
 
@@ -119,30 +139,32 @@ def _draw(steps: Steps, profile: MachineProfile, material: Material | None) -> _
     machine[:, kernels.MOTION_SCALE] = _factors(random, MOTION_TIME_SD)
     machine[:, kernels.HOMING_SCALE] = _factors(random, profile.kinematics.homing_time_spread)
     machine[:, kernels.MASS_SCALE] = _factors(random, MASS_SD)
+    if profile.enclosure is None:
+        machine[:, kernels.DENSITY] = 0.0  # the part's temperature changes nothing else
     sums = np.zeros((kernels.RESULT_SIZE + 1, DRAWS + 1))
     if len(steps):
-        start = np.array([profile.ambient, profile.ambient])
+        start = np.full(3, profile.ambient)
         kernels.simulate_draws(
-            *kernel_columns(steps), _heater_draws(random, profile.hotend), _heater_draws(random, profile.bed),
-            machine, start, HOTEND_FAN_ON_C, sums,
+            *kernel_columns(steps, profile), _heater_draws(random, profile.hotend), _heater_draws(random, profile.bed),
+            machine, start, sums,
         )  # fmt: skip
     motion = float(steps.motion_s.sum()) * machine[:, kernels.MOTION_SCALE] + float(steps.dwell_s.sum())
-    return _totals(random, steps, profile, machine, sums, motion)
+    return _totals(random, steps, profile, material, machine, sums, motion)
 
 
 def _totals(
-    random: np.random.Generator, steps: Steps, profile: MachineProfile, machine: np.ndarray, sums: np.ndarray,
-    motion_s: np.ndarray,
+    random: np.random.Generator, steps: Steps, profile: MachineProfile, material: Material | None,
+    machine: np.ndarray, sums: np.ndarray, motion_s: np.ndarray,
 ) -> _Draws:  # fmt: skip
     """Energies of every draw: the heaters from the simulation, the rest from times and uncertain powers."""
     from twin_node import thermal_kernels as kernels
 
     power, sd = profile.power, profile.power.uncertainty
-    electronics, motors, friction, fan, spindle = (_factors(random, sd) for _ in range(5))
+    electronics, motors, friction, fan, spindle, coolant = (_factors(random, sd) for _ in range(6))
     time = sums[kernels.DURATION]
     nominal = np.maximum(steps.motion_s + steps.homing_s + steps.dwell_s, 0.0)
     scale = np.divide(time, time[0], out=np.ones_like(time), where=time[0] > 0)
-    motors_off_s = float(np.sum(nominal[steps.motors == 0.0]))
+    motors_off_s = float(np.sum(nominal[~steps.motors]))
     enabled_s = np.maximum(0.0, float(nominal.sum()) - motors_off_s) * scale
     fan_s = float(np.sum(nominal * steps.fan)) * scale
     energy = {
@@ -151,21 +173,26 @@ def _totals(
         + power.motion_per_speed * friction * float(steps.path_m.sum()),
         Subsystem.FAN: fan * (power.fan * fan_s + power.hotend_fan * sums[kernels.RESULT_SIZE]),
     }
+    steady = power.electronics * electronics + power.motors_enabled * motors + power.fan * fan
+    if power.coolant > 0.0:
+        energy[Subsystem.COOLANT] = power.coolant * coolant * float(np.sum(nominal * steps.coolant)) * scale
+        steady = steady + power.coolant * coolant * float(steps.coolant.any())
+    if profile.spindle is not None:
+        turning_s = float(np.sum(nominal * np.minimum(steps.spindle, 1.0))) * scale
+        cutting, k = cutting_j(steps.removed_m3, material), _factors(random, profile.spindle.uncertainty)
+        energy[Subsystem.SPINDLE] = profile.spindle.idle_power * spindle * turning_s + k * float(cutting.sum())
+        steady = steady + k * mean_power_w(cutting, nominal, AVERAGING_S).max(initial=0.0)
+        steady = steady + profile.spindle.idle_power * spindle * np.minimum(steps.spindle, 1.0).max(initial=0.0)
     rest = sum(energy.values(), np.zeros(DRAWS + 1))
     if profile.hotend is not None:
         energy[Subsystem.HOTEND] = sums[kernels.HOTEND_J]
     if profile.bed is not None:
         energy[Subsystem.BED] = sums[kernels.BED_J]
-    if profile.spindle is not None:
-        turning_s = float(np.sum(nominal * np.minimum(steps.spindle, 1.0))) * scale
-        energy[Subsystem.SPINDLE] = profile.spindle.idle_power * spindle * turning_s
-        rest = rest + energy[Subsystem.SPINDLE]
-    steady = power.electronics * electronics + power.motors_enabled * motors + power.fan * fan
     return _Draws(
         time_s=time,
         motion_s=motion_s,
         energy_j=energy,
         peak_w=steady + sums[kernels.HOTEND_PEAK_W] + sums[kernels.BED_PEAK_W],
-        heat_j=rest + sums[kernels.HOTEND_LOST_J] + sums[kernels.BED_LOST_J],
+        heat_j=rest + sums[kernels.LOST_J],
         mass=machine[:, kernels.MASS_SCALE],
     )

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from industriverse_core.artefacts import Subsystem
 from industriverse_core.machine import Heater as HeaterProfile
 from industriverse_core.machine import MachineProfile
 from industriverse_core.material import Material
 from industriverse_core.motion import position_at
 from industriverse_core.program import Heater
 from industriverse_core.telemetry import MachineState, Quantity, ResidualChannel, TelemetrySample, Vector
-from twin_node.timeline import HOTEND_FAN_ON_C, Timeline, heater_vector, machine_vector
+from twin_node.steps import HOTEND_FAN_ON_C
+from twin_node.timeline import Timeline, heater_vector, machine_vector
 
 LONGEST_STEP_S = 60.0  # after a longer silence the twin starts again from measured temperatures
 SENSOR_SD_C = 1.0  # thermistor and its reporting, and the ripple of a real controller
@@ -43,6 +45,7 @@ class ThermalTwin:
     spread_c: float = 0.0
     late_c: float = 0.0
     target_c: float = 0.0
+    lost_j: float = 0.0  # to the air, in the last step
     vector: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,7 +57,7 @@ class ThermalTwin:
         from twin_node import thermal_kernels as kernels
 
         before = self.temperature_c
-        self.temperature_c, electric_j, _, _ = kernels.advance(
+        self.temperature_c, electric_j, self.lost_j, _ = kernels.advance(
             self.vector, ambient_c, before, target_c, fan, flow_w, dt
         )
         self._widen(ambient_c, target_c, dt)
@@ -114,6 +117,7 @@ class Shadow:
         self._machine = machine_vector(profile, None)
         self._heaters: dict[Heater, ThermalTwin] = {}
         self._last: TelemetrySample | None = None
+        self._air_c = profile.ambient  # around the machine: the enclosure's, or the room
         self._clock_s = 0.0  # the job's motion clock
         self._period_s = 0.05
         self._expected_w, self._measured_w, self._sigma_w = _Smooth(), _Smooth(), _Smooth()
@@ -136,6 +140,7 @@ class Shadow:
         dt = sample.stamp_s - last.stamp_s if last is not None else 0.0
         if dt > LONGEST_STEP_S:
             self._heaters = {}
+            self._air_c = self._profile.ambient
         self._adopt(sample)
         heater_w = dict.fromkeys(self._heaters, math.nan)
         if 0.0 < dt <= LONGEST_STEP_S:
@@ -143,9 +148,8 @@ class Shadow:
             flow_w = self._advance_clock(sample, dt)
             for heater, twin in self._heaters.items():
                 flow = flow_w if heater is Heater.HOTEND else 0.0
-                heater_w[heater] = twin.step(
-                    self._profile.ambient, self._target_c(heater, sample), _share(sample.fan), flow, dt
-                )
+                heater_w[heater] = twin.step(self._air_c, self._target_c(heater, sample), _share(sample.fan), flow, dt)
+            self._warm_air(sample, dt)
         channels = (
             self._temperature(Quantity.HOTEND_TEMPERATURE, Heater.HOTEND, sample),
             self._temperature(Quantity.BED_TEMPERATURE, Heater.BED, sample),
@@ -167,6 +171,23 @@ class Shadow:
             if math.isfinite(reading.temperature_c):
                 target_c = self._target_c(heater, sample)
                 self._heaters[heater] = ThermalTwin(profile, reading.temperature_c, target_c=target_c)
+
+    def _warm_air(self, sample: TelemetrySample, dt: float) -> None:
+        """An enclosure's air takes up what heaters, motors and fans give; what the part gives is left out here."""
+        from twin_node import thermal_kernels as kernels
+
+        if self._profile.enclosure is None:
+            return
+        given_j = sum(twin.lost_j for twin in self._heaters.values()) + self._inside_w(sample) * dt
+        self._air_c = kernels.warm_air(self._machine, self._air_c, given_j, dt)
+
+    def _inside_w(self, sample: TelemetrySample) -> float:
+        """Fans, motors and friction [W]."""
+        watts = self._profile.power.fan * _share(sample.fan)
+        hotend = self._heaters.get(Heater.HOTEND)
+        if hotend is not None and hotend.temperature_c > HOTEND_FAN_ON_C:
+            watts += self._profile.power.hotend_fan
+        return watts + (self._job_watts(sample) if self._timeline is not None and len(self._timeline.steps) else 0.0)
 
     def _instruction(self, sample: TelemetrySample) -> int:
         """The reported instruction, within the program."""
@@ -231,15 +252,10 @@ class Shadow:
     def _power(self, sample: TelemetrySample, heater_w: dict[Heater, float], dt: float) -> ResidualChannel:
         """Watts over the last POWER_SMOOTHING_S seconds."""
         power, heaters = self._profile.power, sum(heater_w.values())
-        rest = power.electronics + power.fan * _share(sample.fan)
-        hotend = self._heaters.get(Heater.HOTEND)
-        if hotend is not None and hotend.temperature_c > HOTEND_FAN_ON_C:
-            rest += power.hotend_fan
+        rest = power.electronics + self._inside_w(sample)
         working = 0.0
         for heater, twin in self._heaters.items():
             working += twin.profile.power if heater_w[heater] > 0.0 else 0.0
-        if self._timeline is not None and len(self._timeline.steps):
-            rest += self._job_watts(sample)
         shares = [twin.profile.uncertainty for twin in self._heaters.values()]
         heater_sd = max(shares, default=0.0) * (0.0 if math.isnan(heaters) else heaters)
         sigma = math.hypot(METER_SD_W, heater_sd, power.uncertainty * rest, RIPPLE_SHARE * working)
@@ -253,16 +269,19 @@ class Shadow:
         return ResidualChannel(Quantity.POWER, self._expected_w.value, measured, sigma)
 
     def _job_watts(self, sample: TelemetrySample) -> float:
-        """Motors, friction and spindle at the reported instruction [W]."""
+        """Motors, friction, spindle and coolant at the reported instruction [W]."""
         timeline, index = self._timeline, self._instruction(sample)
         assert timeline is not None
         steps, power = timeline.steps, self._profile.power
-        watts = power.motors_enabled * float(steps.motors[index])
-        if self._profile.spindle is not None:
-            watts += self._profile.spindle.idle_power * float(steps.spindle[index])
+        watts = power.motors_enabled * float(steps.motors[index]) + power.coolant * float(steps.coolant[index])
         duration = float(timeline.duration_s[index])
-        if sample.state is MachineState.EXECUTING and duration > 0.0:
+        executing = sample.state is MachineState.EXECUTING
+        if executing and duration > 0.0:
             watts += power.motion_per_speed * float(steps.path_m[index]) / duration
+        if self._profile.spindle is not None:
+            spindle = timeline.energy_j[Subsystem.SPINDLE]
+            idle = self._profile.spindle.idle_power * min(float(steps.spindle[index]), 1.0)
+            watts += float(spindle[index]) / duration if executing and duration > 0.0 else idle
         return watts
 
 

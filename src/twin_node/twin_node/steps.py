@@ -19,6 +19,10 @@ from industriverse_core.program import Heater, Op, Program
 from industriverse_core.units import filament_area_m2
 
 WAIT_NONE, WAIT_HOTEND, WAIT_BED = 0, 1, 2
+HOTEND_FAN_ON_C = 50.0  # E3D's and Prusa's firmware switch the hot end's fan at 50 degC
+_SPINDLE_OFF = (Op.STOP_SPINDLE_TURNING, Op.PROGRAM_END)
+_COOLANT_ON = (Op.FLOOD_ON, Op.MIST_ON)
+_COOLANT_OFF = (Op.COOLANT_OFF, Op.PROGRAM_END)
 _SPINDLE_ON = (Op.START_SPINDLE_CLOCKWISE, Op.START_SPINDLE_COUNTERCLOCKWISE)
 
 
@@ -31,61 +35,97 @@ class Steps:
         homing_s: homing and levelling.
         dwell_s: dwells.
         wait: WAIT_NONE, WAIT_HOTEND or WAIT_BED; the heater's target must be reached before the next step.
+        cools: whether the wait ends only when a heater that is too hot has cooled.
         hotend_target_c, bed_target_c: in force during the step; 0 = off.
         fan: part-cooling fan, 0..1.
-        motors: 1 while the motors are enabled.
+        motors: whether the motors are enabled.
         spindle: share of the spindle's highest speed, 0..1.
+        coolant: whether flood or mist is on.
         path_m: path travelled by the tool.
         speed_m_s: highest speed of the tool.
         melted_kg: material that leaves the nozzle for good (a retraction that returns does not count again).
+        removed_m3: stock that the tool cuts away; 0 where the stock is not known.
     """
 
     motion_s: np.ndarray
     homing_s: np.ndarray
     dwell_s: np.ndarray
     wait: np.ndarray
+    cools: np.ndarray
     hotend_target_c: np.ndarray
     bed_target_c: np.ndarray
     fan: np.ndarray
     motors: np.ndarray
     spindle: np.ndarray
+    coolant: np.ndarray
     path_m: np.ndarray
     speed_m_s: np.ndarray
     melted_kg: np.ndarray
+    removed_m3: np.ndarray
 
     def __len__(self) -> int:
         return len(self.motion_s)
 
 
-def steps_of(program: Program, plan: MotionPlan, profile: MachineProfile, material: Material | None) -> Steps:
-    """One step for each instruction. Raises PredictionError for a heater or material that is missing."""
+def steps_of(
+    program: Program,
+    plan: MotionPlan,
+    profile: MachineProfile,
+    material: Material | None,
+    removed_m3: np.ndarray | None = None,
+) -> Steps:
+    """One step for each instruction. `removed_m3`: what each cuts away (core's stock.py); None = nothing is known.
+
+    Raises PredictionError for a heater or material that is missing.
+    """
     _check(program, profile, material)
     op, target, value = (program.columns[name] for name in ("op", "target", "value"))
     moving = program.is_motion()
-    starts = program.starts_m()
-    tool_moves = moving & np.any(program.positions_m() != starts, axis=1) | (op == Op.ARC_FEED)
-    homing = np.where(op == Op.HOME, profile.kinematics.homing_time, 0.0)
-    homing = np.where(op == Op.LEVEL_BED, profile.kinematics.leveling_time, homing)
-    heats = (op == Op.SET_HEATER) | (op == Op.WAIT_HEATER)
+    tool_moves = moving & _changes_place(program) | (op == Op.ARC_FEED)
+    homing = _where(op == Op.HOME, profile.kinematics.homing_time)
+    homing[op == Op.LEVEL_BED] = profile.kinematics.leveling_time
     waits = op == Op.WAIT_HEATER
-    wait = np.where(waits & (target == Heater.HOTEND), WAIT_HOTEND, WAIT_NONE)
-    wait = np.where(waits & (target == Heater.BED), WAIT_BED, wait)
+    heats = (op == Op.SET_HEATER) | waits
+    wait = np.zeros(len(program), np.int8)
+    wait[waits & (target == Heater.HOTEND)] = WAIT_HOTEND
+    wait[waits & (target == Heater.BED)] = WAIT_BED
     turning = np.isin(op, _SPINDLE_ON)
     spindle_max = profile.spindle.max_speed if profile.spindle else math.inf
+    moved = moving | (op == Op.HOME) | (op == Op.LEVEL_BED)
     return Steps(
         motion_s=np.where(moving, plan.duration_s, 0.0),
         homing_s=homing,
-        dwell_s=np.where(op == Op.DWELL, plan.duration_s, 0.0),
-        wait=wait.astype(np.int8),
+        dwell_s=_where(op == Op.DWELL, plan.duration_s),
+        wait=wait,
+        cools=waits & (program.columns["turns"] > 0),
         hotend_target_c=_held(heats & (target == Heater.HOTEND), value),
         bed_target_c=_held(heats & (target == Heater.BED), value),
         fan=_held(op == Op.SET_FAN, np.clip(np.nan_to_num(value), 0.0, 1.0)),
-        motors=_held(moving | (homing > 0) | (op == Op.MOTORS_OFF), np.where(op == Op.MOTORS_OFF, 0.0, 1.0)),
-        spindle=_held(turning | (op == Op.STOP_SPINDLE_TURNING), np.where(turning, np.abs(value) / spindle_max, 0.0)),
+        motors=_held(moved | (op == Op.MOTORS_OFF), moved),
+        spindle=_held(turning | np.isin(op, _SPINDLE_OFF), np.where(turning, np.abs(value) / spindle_max, 0.0)),
+        coolant=_held(np.isin(op, (*_COOLANT_ON, *_COOLANT_OFF)), np.isin(op, _COOLANT_ON)),
         path_m=np.where(tool_moves, plan.length_m, 0.0),
         speed_m_s=np.where(tool_moves, plan.cruise_m_s, 0.0),
         melted_kg=melted_m3(program) * (material.density if material else 0.0),
+        removed_m3=np.zeros(len(program)) if removed_m3 is None else removed_m3,
     )
+
+
+def _changes_place(program: Program) -> np.ndarray:
+    """Mask of the instructions that end elsewhere than they begin; the first begins at the origin."""
+    changes = np.zeros(len(program), bool)
+    for name in ("x_m", "y_m", "z_m"):
+        column = program.columns[name]
+        changes[1:] |= column[1:] != column[:-1]
+        changes[:1] |= column[:1] != 0.0
+    return changes
+
+
+def _where(mask: np.ndarray, value: float | np.ndarray) -> np.ndarray:
+    """`value` where the mask is true, else 0; pages of a long column that stay 0 take no memory."""
+    column = np.zeros(len(mask))
+    column[mask] = value[mask] if isinstance(value, np.ndarray) else value
+    return column
 
 
 def melted_m3(program: Program) -> np.ndarray:
@@ -105,19 +145,21 @@ def net_filament_m(program: Program) -> float:
 def aggregate(steps: Steps, longest_s: float) -> Steps:
     """The same job as fewer, longer steps: runs of steps with one state, at most `longest_s` long.
 
-    Times, paths and masses add up, the speed is the highest of the run. A step that waits stays alone.
+    Times, paths, masses and volumes add up, the speed is the highest of the run, the fan its mean over time: a
+    heater's loss is linear in it. A step that waits stays alone.
     """
     count = len(steps)
     if count == 0:
         return steps
-    state = np.column_stack([steps.hotend_target_c, steps.bed_target_c, steps.fan, steps.motors, steps.spindle])
     begins = np.ones(count, bool)
-    begins[1:] = np.any(state[1:] != state[:-1], axis=1) | (steps.wait[1:] > 0) | (steps.wait[:-1] > 0)
-    elapsed = np.cumsum(steps.motion_s + steps.homing_s + steps.dwell_s)
-    chunk = np.floor(elapsed / longest_s)
+    begins[1:] = (steps.wait[1:] > 0) | (steps.wait[:-1] > 0)
+    for state in (steps.hotend_target_c, steps.bed_target_c, steps.motors, steps.spindle, steps.coolant):
+        begins[1:] |= state[1:] != state[:-1]
+    lasts = steps.motion_s + steps.homing_s + steps.dwell_s
+    chunk = np.floor(np.cumsum(lasts) / longest_s)
     begins[1:] |= chunk[1:] != chunk[:-1]
     first = np.flatnonzero(begins)
-    summed = {"motion_s", "homing_s", "dwell_s", "path_m", "melted_kg"}
+    summed = {"motion_s", "homing_s", "dwell_s", "path_m", "melted_kg", "removed_m3"}
     columns = {}
     for item in fields(steps):
         column = getattr(steps, item.name)
@@ -127,13 +169,18 @@ def aggregate(steps: Steps, longest_s: float) -> Steps:
             columns[item.name] = np.maximum.reduceat(column, first)
         else:
             columns[item.name] = column[first]
+    run_s, fan_s = np.add.reduceat(lasts, first), np.add.reduceat(steps.fan * lasts, first)
+    columns["fan"] = np.divide(fan_s, run_s, out=columns["fan"], where=run_s > 0.0)
     return Steps(**columns)
 
 
 def _held(changes: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """The value of the last change at or before each step; 0 before the first."""
-    last = np.maximum.accumulate(np.where(changes, np.arange(len(value)), -1))
-    return np.where(last >= 0, value[np.maximum(last, 0)], 0.0)
+    """The value of the last change at or before each step, in the values' type; 0 before the first."""
+    places = np.flatnonzero(changes)
+    held = np.zeros(len(value), value.dtype)
+    if len(places):
+        held[places[0] :] = np.repeat(value[places], np.diff(np.append(places, len(value))))
+    return held
 
 
 def _check(program: Program, profile: MachineProfile, material: Material | None) -> None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from industriverse_core.machine import load_machine
 from industriverse_core.material import load_material
 from industriverse_core.program import Heater, Op, build_program
+from twin_node.autocorrect.geometry import deviation
+from twin_node.autocorrect.moves import merge_moves
+from twin_node.autocorrect.travel import shorten_travel
 from twin_node.oracle import predict
 from twin_node.shadow import ThermalTwin
+from twin_node.timeline import build_timeline, machine_vector
+from twin_node.voxels import energy_voxels, voxel_edges_m
 
 
 def warm_up() -> None:
-    """Predict one tiny job, and step one heater."""
+    """Predict and rewrite one tiny job, put it into voxels, step one heater and the air of an enclosure."""
+    from twin_node import thermal_kernels as kernels
+
     profile = load_machine("prusa_mk3s")
     program = build_program(
         [
@@ -19,6 +26,16 @@ def warm_up() -> None:
             {"op": Op.ARC_FEED, "x_m": 0.03, "feed_m_s": 0.05, "center_1_m": 0.02, "turns": 1},
         ]
     )
-    predict(program, profile, load_material("PLA"))
+    material = load_material("PLA")
+    predict(program, profile, material)
+    energy_voxels(build_timeline(program, profile, material), profile, material, voxel_edges_m(program))
+    deviation(program, merge_moves(program, profile, None))
+    islands = [
+        {"op": op, "x_m": 0.01 * x, "feed_m_s": 0.05, "extrude_m3": fed}
+        for x in (1, 9, 2, 8, 3)
+        for op, fed in ((Op.STRAIGHT_TRAVERSE, 0.0), (Op.STRAIGHT_FEED, 1e-9))
+    ]
+    shorten_travel(build_program(islands), profile, None)
     if profile.bed is not None:
         ThermalTwin(profile.bed, 25.0).step(25.0, 60.0, 0.0, 0.0, 1.0)
+    kernels.warm_air(machine_vector(profile, None), 25.0, 1.0, 1.0)

@@ -1,8 +1,6 @@
-"""The compiled loop over motion lines: modal state in, rows of instructions out.
+"""What a motion line does: modal state and words in, one row out. Lengths are millimetres here (columns.py: rows).
 
-It handles lines with G0-G3, axis words and F, nothing else; every other line is handed to Python
-(marlin.py, rs274.py), which calls `move` for the motion in it. Lengths are millimetres here; the reader
-converts whole columns.
+The compiled loop (lines.py) carries out plain lines with it; Python (marlin.py, rs274.py) the others.
 """
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from industriverse_core.compiled import compiled
+from industriverse_core.compiled import compiled, inlined
 from industriverse_core.gcode import arcs
 
 Array = np.ndarray[Any, Any]
@@ -31,16 +29,15 @@ MODE = 13  # motion code in force, -1 = none
 MARLIN = 14  # 1 = Marlin's rules, 0 = RS274's
 FEED_SCALE = 15  # M220
 FLOW_SCALE = 16  # M221
-STATE_SIZE = 17
+HAND_OVER = 17  # 1 = every motion line is for Python: canned cycles, G93, G95, unknown origins, nothing moved yet
+LINE_NUMBER = 18  # the last accepted N of a line with a checksum, NaN before the first
+STATE_SIZE = 19
 
 # words of a motion line
 SLOT_LETTERS = "XYZEFIJKRP"
 X, Y, Z, E, F, I, J, K, R, P = range(10)  # noqa: E741 - the words' names
-_SLOT_OF = np.full(256, -1, np.int64)
-for _slot, _letter in enumerate(SLOT_LETTERS):
-    _SLOT_OF[ord(_letter)] = _slot
 
-# columns of a row
+# A row is one instruction as float64, in the order of program.COLUMNS, lengths in mm, feed in mm/min.
 (OP, LINE, ROW_X, ROW_Y, ROW_Z, ROW_FEED, EXTRUDE, CENTRE_1, CENTRE_2, TURNS, TARGET, VALUE) = range(12)
 ROW_SIZE = 12
 
@@ -64,8 +61,8 @@ _LARGEST_TURNS = 1000.0
 
 
 @compiled
-def _arc(mode: int, slots: Array, seen: int, state: Array, target: Array, row: Array) -> int:
-    """Check an arc and write its centre, turns and plane into the row. FOUND is 0; else a problem."""
+def _arc(mode: int, slots: Array, seen: int, state: Array, row: Array) -> int:
+    """Check an arc to the row's position; write its centre, turns and plane into the row. FOUND, or a problem."""
     plane = int(state[PLANE])
     axis_1 = (plane * 2) % 3  # XY: 0 1, ZX: 2 0, YZ: 1 2
     axis_2 = (axis_1 + 1) % 3
@@ -81,10 +78,10 @@ def _arc(mode: int, slots: Array, seen: int, state: Array, target: Array, row: A
         return FIRST_PROBLEM + arcs.NO_CENTRE
     start_1 = state[POSITION + axis_1]
     start_2 = state[POSITION + axis_2]
+    end_1 = row[ROW_X + axis_1]
+    end_2 = row[ROW_X + axis_2]
     if has_radius:
-        status, center_1, center_2 = arcs.centre_from_radius(
-            start_1, start_2, target[axis_1], target[axis_2], slots[R] * unit, mode == 2
-        )
+        status, center_1, center_2 = arcs.centre_from_radius(start_1, start_2, end_1, end_2, slots[R] * unit, mode == 2)
     else:
         if state[CENTRE_ABSOLUTE] == 1.0:
             if offsets != allowed:
@@ -94,7 +91,7 @@ def _arc(mode: int, slots: Array, seen: int, state: Array, target: Array, row: A
         else:
             center_1 = start_1 + (slots[I + axis_1] * unit if offsets >> axis_1 & 1 else 0.0)
             center_2 = start_2 + (slots[I + axis_2] * unit if offsets >> axis_2 & 1 else 0.0)
-        status = arcs.check_centre(start_1, start_2, target[axis_1], target[axis_2], center_1, center_2)
+        status = arcs.check_centre(start_1, start_2, end_1, end_2, center_1, center_2)
     if status != arcs.FOUND:
         return FIRST_PROBLEM + status
     turns = 1.0
@@ -109,7 +106,7 @@ def _arc(mode: int, slots: Array, seen: int, state: Array, target: Array, row: A
     return arcs.FOUND
 
 
-@compiled
+@inlined
 def move(mode: int, slots: Array, seen: int, state: Array, row: Array) -> int:
     """Carry out one motion line: G`mode` with the words `seen` (bit mask) in `slots`.
 
@@ -117,119 +114,40 @@ def move(mode: int, slots: Array, seen: int, state: Array, row: Array) -> int:
     and mode); else a problem, with the state unchanged.
     """
     unit = state[UNIT]
-    moves = (seen & 0b1111) != 0  # X Y Z E
     if mode < 2 and seen >> I != 0:
         return WORD_NOT_ALLOWED
-    if mode >= 2 and seen >> I != 0:
-        moves = True
-    feed = max(slots[F] * unit, 0.0) if seen >> F & 1 else state[FEED]
-    if not moves:
+    written_feed = max(slots[F] * unit, 0.0)
+    feed = written_feed if seen >> F & 1 else state[FEED]
+    if seen & 0b1111 == 0 and seen >> I == 0:  # no X Y Z E, nothing of an arc
         state[FEED] = feed
         state[MODE] = mode
         return NOTHING
-    target = np.empty(3)
-    for axis in range(3):
-        target[axis] = state[POSITION + axis]
-        if seen >> axis & 1:
-            origin = target[axis] if state[RELATIVE] == 1.0 else state[OFFSET + axis]
-            target[axis] = origin + slots[axis] * unit
+    relative = state[RELATIVE] == 1.0
     row[:] = 0.0
+    for axis in range(3):  # values are computed first and chosen then: a choice is faster than a jump
+        position = state[POSITION + axis]
+        offset = state[OFFSET + axis]
+        target = (position if relative else offset) + slots[axis] * unit
+        row[ROW_X + axis] = target if seen >> axis & 1 else position
     if mode >= 2:
-        problem = _arc(mode, slots, seen, state, target, row)
+        problem = _arc(mode, slots, seen, state, row)
         if problem != arcs.FOUND:
             return problem
-    fed = 0.0
-    if seen >> E & 1:
-        if state[RELATIVE] == 1.0 or state[E_RELATIVE] == 1.0:
-            fed = slots[E] * unit
-        else:
-            fed = slots[E] * unit - state[E_WRITTEN]
-        state[E_WRITTEN] += fed
+    written = state[E_WRITTEN]
+    fed = slots[E] * unit - (0.0 if relative or state[E_RELATIVE] == 1.0 else written)
+    fed = fed if seen >> E & 1 else 0.0
+    state[E_WRITTEN] = written + fed
     for axis in range(3):
-        state[POSITION + axis] = target[axis]
-        row[ROW_X + axis] = target[axis]
+        state[POSITION + axis] = row[ROW_X + axis]
     state[FEED] = feed
     state[MODE] = mode
-    row[OP] = 3 if mode >= 2 else (1 if mode == 0 and fed == 0.0 else 2)
+    traverse = mode == 0 and fed == 0.0
+    row[OP] = 3 if mode >= 2 else (1 if traverse else 2)
     row[EXTRUDE] = fed * state[FLOW_SCALE]
     if mode == 0 and state[MARLIN] == 0.0:
         row[ROW_FEED] = np.nan
     elif math.isnan(feed):
-        row[ROW_FEED] = np.nan if row[OP] == 1 else 0.0
+        row[ROW_FEED] = np.nan if traverse else 0.0
     else:
         row[ROW_FEED] = feed * state[FEED_SCALE]
     return WRITTEN
-
-
-@compiled
-def _motion_words(letters: Array, values: Array, first: int, last: int, slots: Array, state: Array) -> tuple[int, int]:
-    """(motion code, mask of words seen); code -1 when the line is not a plain motion line."""
-    seen = 0
-    mode = -1
-    for word in range(first, last):
-        value = values[word]
-        if math.isnan(value):
-            return -1, 0
-        if letters[word] == 71:  # G
-            if mode >= 0 or not (value == 0.0 or value == 1.0 or value == 2.0 or value == 3.0):
-                return -1, 0
-            mode = int(value)
-            continue
-        slot = _SLOT_OF[letters[word]]
-        if slot < 0 or seen >> slot & 1 or (slot == E and state[MARLIN] == 0.0):
-            return -1, 0
-        slots[slot] = value
-        seen |= 1 << slot
-    if mode < 0 and state[MARLIN] == 0.0 and seen & 0b111:
-        mode = int(state[MODE])
-    return mode, seen
-
-
-@compiled
-def run(
-    line: int,
-    first_line: int,
-    letters: Array,
-    values: Array,
-    first_word: Array,
-    status: Array,
-    flags: Array,
-    skipped: Array,
-    state: Array,
-    rows: Array,
-    count: int,
-) -> tuple[int, int]:
-    """Interpret lines from `line` on until one is not plain motion.
-
-    `first_line` is the number of the token arrays' first line; `skipped[10 * code]` marks M codes without
-    effect. Returns (that line, or the number of lines; rows used). `rows` needs room for every line left.
-    """
-    slots = np.zeros(len(SLOT_LETTERS))
-    for index in range(line, len(status)):
-        first = first_word[index]
-        last = first_word[index + 1]
-        if flags[index] != 0:
-            return index, count
-        if first < last and letters[first] == 78:  # N
-            first += 1
-        if first == last:
-            if status[index] != 0:
-                return index, count
-            continue
-        if letters[first] == 77:  # M
-            code = 10.0 * values[first]
-            if 0.0 <= code < len(skipped) and skipped[int(code + 0.5)]:
-                continue
-            return index, count
-        if status[index] != 0:
-            return index, count
-        mode, seen = _motion_words(letters, values, first, last, slots, state)
-        if mode < 0:
-            return index, count
-        result = move(mode, slots, seen, state, rows[count])
-        if result == WRITTEN:
-            rows[count, LINE] = first_line + index
-            count += 1
-        elif result != NOTHING:
-            return index, count
-    return len(status), count

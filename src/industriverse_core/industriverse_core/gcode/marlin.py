@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from industriverse_core.gcode import interpreter as it
+from industriverse_core.gcode.offsets import SYSTEMS
 from industriverse_core.gcode.session import (
     RefusedError,
     Session,
@@ -23,19 +25,27 @@ from industriverse_core.gcode.session import (
     unsupported,
     whole,
 )
+from industriverse_core.gcode.writer import LEGACY_K
 from industriverse_core.program import Heater, Limit, Op, Plane
 
 Handler = Callable[[Session, Words], None]
 
 MOTOR_LETTERS = "XYZE"
-LEGACY_K = 10.0  # Prusa firmware takes M900 K from here on as the old unit, which is not seconds
 
 # Codes that change neither motion nor heat: display, reports, sounds, checks of the printer's model.
 IGNORED = frozenset(
-    [f"M{code}" for code in (17, 31, *range(73, 79), 105, 110, 113, 114, 115, 117, 118, 119, 150, 155, 300)]
-    + [f"M{code}" for code in (486, 555, 569, 593)]
+    [f"M{code}" for code in (17, 31, *range(73, 79), 105, 110, 113, 114, 115, 117, 118, 119, 145, 150, 155, 300)]
+    + [f"M{code}" for code in (412, 413, 420, 486, 555, 569, 591, 593)]
     + [f"M862.{check}" for check in range(1, 8)]
+    # Bambu: lights, camera and its laser, inspection of what was printed, clog and vibration watch, sounds, stages
+    + [f"M{code}" for code in (710, 960, 971, 972, 973, 975, 981, 982, "982.2", "982.4", 991, 1002, 1006, 1007)]
+    + ["G29.2", "G392"]
 )
+# Ignored codes of which some parameters do more, and what.
+LOOKED_AT = {
+    "M486": (re.compile(rb"\s*(?:N\d+\s*)?M0*486(?:\s*[ST]\s*-?\d+)*\s*[CPU]", re.I), "leaving out an object"),
+    "M1002": (re.compile(rb"[^;]*_REF_MODE", re.I), "stored modal states"),
+}
 # Codes that change the controller's stored settings, calibration or safety, or that end its normal work.
 FORBIDDEN = {
     "M42": "switches a pin of the controller",
@@ -45,7 +55,6 @@ FORBIDDEN = {
     "M206": "changes the home offset",
     "M218": "changes the tool offset",
     "M301": "changes the heater's control",
-    "M302": "changes the cold-extrusion limit",
     "M303": "calibrates a heater",
     "M304": "changes the bed's control",
     "M305": "changes the thermistor",
@@ -82,11 +91,50 @@ UNSUPPORTED = {
     "G38.3": "probing",
     "G93": "inverse-time feed",
     "M125": "parking",
+    "G29.1": "an offset of the bed's height",
+    "G39": "probing",
+    "G60": "stored positions",
+    "G61": "stored positions",
+    "G150": "nozzle cleaning",
+    "G150.1": "nozzle cleaning",
+    "G150.2": "nozzle cleaning",
+    "G150.3": "nozzle cleaning",
+    "G380": "a move until something stops it",
+    "G425": "calibration",
+    "G427": "calibration",
+    "M142": "cooling of the chamber",
+    "M207": "firmware retraction",
+    "M208": "firmware retraction",
+    "M209": "firmware retraction",
     "M226": "waiting for a pin",
+    "M290": "an offset of the nozzle's height",
+    "M601": "a pause in which the tool moves",
+    "M602": "the end of a pause",
+    "M603": "filament change",
     "M600": "filament change",
     "M701": "filament loading",
     "M702": "filament unloading",
+    **{f"M{code}": "filament change" for code in (620, "620.1", "620.3", "620.10", "620.11", 621, 628, 629, 630)},
+    **{f"M{code}": "commands under a condition" for code in (622, "622.1", 623)},
+    "M970": "a vibration test",
+    "M970.3": "a vibration test",
+    "M974": "a vibration test",
+    "M976": "a scan of the first layer",
+    "M977": "a scan of the first layer",
+    "M983": "a calibration of the flow",
+    "M983.1": "a calibration of the flow",
+    "M984": "a calibration of the flow",
+    "M1003": "recovery after a loss of power",
 }
+LOWEST_EXTRUSION_C = 150.0  # M302: a controller's limit may be set to this or more; the gates hold the machine's own
+
+
+def check_ignored(session: Session, name: str) -> None:
+    """Raise RefusedError when the parameters of an ignored command do more than the command."""
+    if name in LOOKED_AT:
+        pattern, reason = LOOKED_AT[name]
+        if pattern.match(session.raw):
+            raise unsupported(reason)
 
 
 def execute(session: Session, name: str, words: Words) -> None:
@@ -125,6 +173,8 @@ def _dwell(session: Session, words: Words) -> None:
 
 
 def _home(session: Session, words: Words) -> None:
+    if "O" in words:
+        raise unsupported("homing only where it is needed (O)")
     axes = [axis for axis, letter in enumerate("XYZ") if letter in words] or [0, 1, 2]
     for axis in axes:
         session.state[it.POSITION + axis] = 0.0
@@ -141,20 +191,23 @@ def _motors_off(session: Session, words: Words) -> None:
 
 
 def _heater(heater: Heater, wait: bool) -> Handler:
+    """M104 and its like. A wait with S ends when it is hot enough, one with R also only when it is cold enough."""
+
     def handler(session: Session, words: Words) -> None:
         if heater is Heater.HOTEND and whole(words, "T") != 0:
             raise unsupported("a second hot end")
-        letter = "S" if "S" in words else "R"
+        if words.keys() & {"B", "F"} and heater is Heater.HOTEND:
+            raise unsupported("a temperature that follows the flow (autotemp)")
+        letter = "R" if wait and "S" not in words and "R" in words else "S"
         if letter in words:
             value = required(words, letter)
         elif wait and heater in session.targets_c:
             value = session.targets_c[heater]
         else:
             raise malformed("S with a temperature is needed")
-        if wait and letter == "R":
-            session.ignore("wait R", "R would wait for cooling too; taken as S")
         session.targets_c[heater] = value
-        session.emit(Op.WAIT_HEATER if wait else Op.SET_HEATER, target=heater, value=value)
+        op = Op.WAIT_HEATER if wait else Op.SET_HEATER
+        session.emit(op, target=heater, value=value, turns=int(letter == "R"))
 
     return handler
 
@@ -184,6 +237,8 @@ def _acceleration(session: Session, words: Words) -> None:
     names = {"P": Limit.PRINT_ACCELERATION, "R": Limit.RETRACT_ACCELERATION, "T": Limit.TRAVEL_ACCELERATION}
     pairs = [(limit, required(words, letter)) for letter, limit in names.items() if letter in words]
     if "S" in words:
+        if words.keys() & {"P", "R"}:
+            raise unsupported("M204 with S and P or R: controllers differ")
         value = required(words, "S")
         pairs = [(Limit.PRINT_ACCELERATION, value), (Limit.TRAVEL_ACCELERATION, value)]
         if "T" in words:
@@ -198,6 +253,8 @@ def _scale(slot: int, name: str) -> Handler:
     """M220, M221: a percentage that holds from here on."""
 
     def handler(session: Session, words: Words) -> None:
+        if "T" in words and whole(words, "T") != session.tool:
+            raise unsupported("the percentage of another extruder")
         if "S" in words:
             percent = required(words, "S")
             if not 0.0 < percent <= 999.0:
@@ -234,21 +291,75 @@ def _tool(session: Session, words: Words) -> None:
     session.emit(Op.CHANGE_TOOL, target=tool)
 
 
+def _level(session: Session, words: Words) -> None:
+    """G29. The unified bed levelling's phases (P) other than 1, and Prusa's 9, work on the mesh and probe nothing."""
+    phase = required(words, "P") if "P" in words else 1.0
+    if phase in (1.0, 9.0):
+        if words.keys() & {"A", "D"} and "P" not in words:
+            session.ignore("G29 A", "switches the mesh on or off")
+            return
+        session.emit(Op.LEVEL_BED)
+    elif int(phase) in (2, 4):
+        raise unsupported("levelling by hand")
+    else:
+        session.ignore("G29 P", "works on the stored mesh")
+
+
+def _finish_moves(session: Session, words: Words) -> None:
+    """M400. Bambu's controllers take a time with it (S, P) and, with U, wait for the user."""
+    if "U" in words:
+        session.emit(Op.PROGRAM_STOP)
+        return
+    seconds = not_negative(words, "P") / 1000.0 if "P" in words else 0.0
+    session.emit(Op.DWELL, value=seconds + (not_negative(words, "S") if "S" in words else 0.0))
+
+
+def _cold_extrusion(session: Session, words: Words) -> None:
+    """M302. A controller that extrudes cold is refused; a limit that still is one changes nothing here."""
+    if required(words, "S") < LOWEST_EXTRUSION_C or words.get("P", 0.0) != 0.0:
+        raise RefusedError("forbidden", "M302 lets the controller extrude cold")
+    session.ignore("M302", "the gates hold the machine's own limit")
+
+
 def _volumetric(session: Session, words: Words) -> None:
     if required(words, "D") != 0.0:
         raise unsupported("volumetric extrusion")
 
 
 def _motion(mode: int) -> Handler:
-    return lambda session, words: session.move(mode, words)
+    def handler(session: Session, words: Words) -> None:
+        if "E" in words and _filament_is_ambiguous(session):
+            raise unsupported("E where controllers differ: say M82 or M83 behind G90 and G91")
+        session.move(mode, words)
+
+    return handler
 
 
 def _work_offset(name: str) -> Handler:
     return lambda session, words: set_work_offset(session, name)
 
 
+def _relative(session: Session, relative: bool) -> None:
+    """G90, G91."""
+    set_relative(session, relative)
+    session.filament_said = ""
+    session.state[it.HAND_OVER] = float(_filament_is_ambiguous(session))
+
+
 def _relative_filament(session: Session, relative: bool) -> None:
+    """M82, M83."""
     session.state[it.E_RELATIVE] = float(relative)
+    session.filament_said = "M83" if relative else "M82"
+    session.state[it.HAND_OVER] = float(_filament_is_ambiguous(session))
+
+
+def _filament_is_ambiguous(session: Session) -> bool:
+    """Whether controllers disagree on E: M82 and M83 end with the next G90 or G91 in Marlin 2 and win over them there;
+    elsewhere (Klipper, Marlin 1) they stay, and G91 makes the filament relative too."""
+    relative = bool(session.state[it.RELATIVE] == 1.0)
+    elsewhere = relative or bool(session.state[it.E_RELATIVE] == 1.0)
+    marlin_2 = session.filament_said == "M83" if session.filament_said else relative
+    return elsewhere != marlin_2
 
 
 CODES: dict[str, Handler] = {
@@ -260,12 +371,12 @@ CODES: dict[str, Handler] = {
     "G20": lambda s, w: set_units(s, 25.4),
     "G21": lambda s, w: set_units(s, 1.0),
     "G28": _home,
-    "G29": lambda s, w: s.emit(Op.LEVEL_BED),
+    "G29": _level,
     "G53": _machine_coordinates,
-    **{f"G{code}": _work_offset(f"G{code}") for code in range(54, 60)},
+    **{name: _work_offset(name) for name in SYSTEMS},
     "G80": lambda s, w: s.emit(Op.LEVEL_BED),
-    "G90": lambda s, w: set_relative(s, False),
-    "G91": lambda s, w: set_relative(s, True),
+    "G90": lambda s, w: _relative(s, False),
+    "G91": lambda s, w: _relative(s, True),
     "G90.1": lambda s, w: set_centre_absolute(s, True),
     "G91.1": lambda s, w: set_centre_absolute(s, False),
     "G92": set_position,
@@ -315,7 +426,8 @@ CODES: dict[str, Handler] = {
     ),
     "M220": _scale(it.FEED_SCALE, "M220"),
     "M221": _scale(it.FLOW_SCALE, "M221"),
-    "M400": lambda s, w: s.emit(Op.DWELL, value=0.0),
+    "M302": _cold_extrusion,
+    "M400": _finish_moves,
     "M572": _pressure_advance("S"),
     "M900": _pressure_advance("K"),
     "T": _tool,

@@ -1,26 +1,26 @@
-"""G-code text to a program: chunks of lines through the tokeniser and the compiled loop, the rest by tables."""
+"""G-code text to a program: the compiled loop (lines.py) over pieces of the text (text.py), the rest by tables."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO
 
 import numpy as np
 
 from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.gcode import interpreter as it
-from industriverse_core.gcode import marlin, rs274, tokens
-from industriverse_core.gcode.metadata import detect_dialect, read_metadata
+from industriverse_core.gcode import klipper, lines, marlin, repeats, rs274, text, tokens
+from industriverse_core.gcode.columns import Array, Columns, allocate, append, finished, grown, to_si
+from industriverse_core.gcode.metadata import DETECT_BYTES, HEAD_BYTES, TAIL_BYTES, detect_dialect, read_metadata
+from industriverse_core.gcode.offsets import Frames, Stored
 from industriverse_core.gcode.session import TEXT_LENGTH, RefusedError, Session, Words, malformed, unsupported
-from industriverse_core.gcode.tokens import Array, Tokens
-from industriverse_core.program import COLUMNS, Program, normalise
-from industriverse_core.units import MM, MM_PER_MIN, filament_area_m2
+from industriverse_core.program import Program
+from industriverse_core.units import filament_area_m2
 
-CHUNK_BYTES = 4 << 20
 MAX_LINES = 30_000_000  # more than 512 MB of sliced text have; keeps a hostile file from taking memory and hours
+MAX_REFUSED_LINES = 100_000  # a file with more is no program for this reader, and reading on would take minutes
 DIALECTS = ("marlin", "rs274")
-MAX_CONTROL_SHARE = 0.01
-MAX_NON_ASCII_SHARE = 0.3
 _COMMAND_LETTERS = "GMT"
 _STATUS = {
     tokens.BAD_NUMBER: "a number cannot be read",
@@ -28,67 +28,74 @@ _STATUS = {
     tokens.BAD_CHARACTER: "a character has no meaning",
     tokens.UNCLOSED_COMMENT: "a comment does not end",
     tokens.BAD_CHECKSUM: "the checksum does not match",
+    tokens.EXPONENT: "a number has an exponent",
 }
 
 
-def read(data: bytes, name: str, dialect: str | None) -> Program:
-    """See read_gcode."""
+@dataclass(slots=True)
+class Reading:
+    """One reading under way.
+
+    Attributes:
+        columns, count: the rows so far, and how many.
+        line: number of the next line.
+        has_command: whether a G, M or T word was seen by Python.
+        refused: how many lines were not carried out.
+        letters, values: scratch for the words of one line.
+    """
+
+    name: str
+    session: Session
+    columns: Columns
+    count: int = 0
+    line: int = 1
+    has_command: bool = False
+    refused: int = 0
+    known: repeats.Repeats = field(default_factory=repeats.no_repeats)
+    letters: Array = field(default_factory=lambda: np.empty(tokens.MAX_LINE_BYTES + 1, np.uint8))
+    values: Array = field(default_factory=lambda: np.empty(tokens.MAX_LINE_BYTES + 1))
+
+
+def read(file: BinaryIO, name: str, dialect: str | None, stored: Stored | None = None) -> Program:
+    """See read_gcode; `file` must be able to seek and is read twice."""
     if dialect is not None and dialect not in DIALECTS:
         raise ValueError(f"dialect {dialect!r}, want one of {DIALECTS}")
-    _refuse_non_text(data, name)
-    body = data.removeprefix(b"\xef\xbb\xbf")
-    session = Session(dialect or detect_dialect(body))
-    chunks: list[dict[str, Array]] = []
-    metadata = read_metadata(body, name, session.dialect)
+    head = file.read(DETECT_BYTES)
+    text.refuse_non_text(head, name)
+    start = len(text.BYTE_ORDER_MARK) if head.startswith(text.BYTE_ORDER_MARK) else 0
+    seen = text.survey(file, start, name)
+    text.refuse_strange(seen, head, name)
+    if seen.lines > MAX_LINES:
+        raise InputError(
+            ErrorCode.FILE_TOO_LARGE, f"{name}: more than {MAX_LINES} lines.", "Split the program or slice coarser."
+        )
+    head = head[start:]
+    session = Session(dialect or detect_dialect(head), frames=Frames.at_start(stored or Stored()))
+    session.state[it.LINE_NUMBER] = math.nan
+    metadata = read_metadata(head[:HEAD_BYTES], _tail(file, start), name, session.dialect)
+    reading = Reading(name, session, allocate(seen.lines + 2 * lines.MAX_ROWS_OF_A_LINE))
     area_m2 = filament_area_m2(metadata.filament_diameter_m)
-    array = np.frombuffer(body, np.uint8)
-    start = lines = commands = 0
-    while start < len(body):
-        stop = body.find(b"\n", start + CHUNK_BYTES) + 1 or len(body)
-        words = tokens.tokenise(array, start, stop)
-        if lines + len(words) > MAX_LINES:
-            raise InputError(
-                ErrorCode.FILE_TOO_LARGE, f"{name}: more than {MAX_LINES} lines.", "Split the program or slice coarser."
-            )
-        commands += _count_commands(words)
-        if not session.ended:
-            _interpret(session, body, words, lines + 1)
-        lines += len(words)
-        chunks.append(_columns(session.take_rows(), area_m2))
-        start = stop
-    if not commands:
+    for piece in text.pieces(file, start):
+        if session.ended:
+            break
+        first = reading.count
+        _carry_out_piece(reading, piece)
+        to_si(reading.columns, first, reading.count, area_m2)
+    if not (reading.has_command or session.state[it.MODE] >= 0.0):
         raise InputError(
             ErrorCode.NOT_A_PROGRAM,
-            f"{name}: no G, M or T command in it; its first line is {_first_line(body)!r}.",
-            "Give a G-code file (PrusaSlicer, Cura, CAM) or an Industrial Bytecode file.",
+            f"{name}: no G, M or T command in it; its first line is {_first_line(head)!r}.",
+            text.REMEDY,
         )
-    columns = {column: np.concatenate([chunk[column] for chunk in chunks]) for column in COLUMNS}
-    return Program(columns, replace(metadata, source_line_count=lines), tuple(session.notes))
+    columns = finished(reading.columns, reading.count)
+    return Program(columns, replace(metadata, source_line_count=seen.lines), tuple(session.notes))
 
 
-def _refuse_non_text(data: bytes, name: str) -> None:
-    """Raise InputError for bytes that are no text."""
-    if data.startswith(b"GCDE"):
-        raise InputError(
-            ErrorCode.NOT_A_PROGRAM,
-            f"{name}: is binary G-code (.bgcode), which is not read.",
-            "Switch off binary G-code in the slicer's printer settings and export again.",
-        )
-    counts = tokens.count_bytes(np.frombuffer(data, np.uint8))
-    control = counts[:9].sum() + counts[14:32].sum() + counts[127]
-    if counts[0] or control > MAX_CONTROL_SHARE * len(data) or counts[128:].sum() > MAX_NON_ASCII_SHARE * len(data):
-        raise InputError(
-            ErrorCode.NOT_A_PROGRAM,
-            f"{name}: is not a text file (it begins with {data[:16]!r}).",
-            "Give a G-code file (PrusaSlicer, Cura, CAM) or an Industrial Bytecode file.",
-        )
-
-
-def _count_commands(words: Tokens) -> int:
-    """Words like G1, M104, T0."""
-    used = int(words.first_word[-1])
-    letters = np.isin(words.letters[:used], [ord(letter) for letter in _COMMAND_LETTERS])
-    return int(np.count_nonzero(letters & np.isfinite(words.values[:used])))
+def _tail(file: BinaryIO, start: int) -> bytes:
+    """The last bytes of the text, where slicers write their settings; nothing that is in the head already."""
+    size = file.seek(0, 2)
+    file.seek(min(max(size - TAIL_BYTES, start + HEAD_BYTES), size))
+    return file.read(TAIL_BYTES)
 
 
 def _first_line(body: bytes) -> str:
@@ -96,58 +103,96 @@ def _first_line(body: bytes) -> str:
     return line[:60].decode("utf-8", errors="replace")
 
 
-def _columns(rows: Array, area_m2: float) -> dict[str, Array]:
-    """Columns in SI on the program's grid from rows in millimetres and mm/min."""
-    scale = {
-        "x_m": MM,
-        "y_m": MM,
-        "z_m": MM,
-        "feed_m_s": MM_PER_MIN,
-        "extrude_m3": MM * area_m2,
-        "center_1_m": MM,
-        "center_2_m": MM,
-    }
-    return normalise({name: rows[:, index] * scale.get(name, 1.0) for index, name in enumerate(COLUMNS)})
+def _carry_out_piece(reading: Reading, piece: Array) -> None:
+    """Append the instructions of these lines."""
+    session = reading.session
+    at = 0
+    while at < len(piece) and not session.ended:
+        if len(reading.columns.op) - reading.count <= lines.MAX_ROWS_OF_A_LINE:
+            reading.columns = grown(reading.columns, reading.count)
+        room = len(reading.columns.op) - lines.MAX_ROWS_OF_A_LINE
+        at, reading.line, reading.count = lines.run(
+            piece, at, len(piece), reading.line, session.state, session.skipped, reading.known,
+            reading.columns, reading.count,
+        )  # fmt: skip
+        if at < len(piece) and reading.count <= room:
+            at = _python_line(reading, piece, at)
 
 
-def _interpret(session: Session, body: bytes, words: Tokens, first_line: int) -> None:
-    """Append the instructions of these lines to the session."""
-    line = 0
-    while line < len(words) and not session.ended:
-        session.reserve(len(words) - line)
-        line, session.count = it.run(
-            line,
-            first_line,
-            words.letters,
-            words.values,
-            words.first_word,
-            words.status,
-            words.flags,
-            session.skipped,
-            session.state,
-            session.rows,
-            session.count,
+def _python_line(reading: Reading, piece: Array, at: int) -> int:
+    """Carry out the line at piece[at], which is not plain motion; returns the position of the next."""
+    session = reading.session
+    end = tokens.line_end(piece, at)
+    if end - at > tokens.MAX_LINE_BYTES:
+        raise InputError(
+            ErrorCode.NOT_A_PROGRAM,
+            f"{reading.name}, line {reading.line}: longer than {tokens.MAX_LINE_BYTES} bytes.",
+            "Give a file with line ends.",
         )
-        if line < len(words):
-            session.line = first_line + line
-            at = int(words.line_start[line])
-            session.raw = body[at : min(at + 4 * TEXT_LENGTH, int(words.line_start[line + 1]))]
-            _other_line(session, words, line)
-            line += 1
+    count, status, flags = tokens.line_words(piece, at, reading.letters, reading.values)
+    letters = reading.letters[:count].tobytes().decode()
+    values = reading.values[:count].tolist()
+    session.line = reading.line
+    session.raw = piece[at : min(at + 4 * TEXT_LENGTH, end)].tobytes()
+    session.earlier, session.count = reading.count, 0
+    unit = float(session.state[it.UNIT])
+    accepted = _accepted(session, letters, values, status, flags)
+    rows = session.rows[: session.count]
+    if session.state[it.UNIT] != unit:
+        repeats.forget(reading.known)
+    elif accepted and not flags and _command(letters, values) in repeats.REPEATABLE and session.dialect == "marlin":
+        repeats.remember(reading.known, piece, at, rows)
+    _append_rows(reading, rows)
+    reading.has_command = reading.has_command or _has_command(letters, values)
+    _limit_refusals(reading, accepted)
+    reading.line += 1
+    return end + 1
 
 
-def _other_line(session: Session, tokens_: Tokens, index: int) -> None:
-    """Carry out a line that is not plain motion. A refused line changes nothing but adds one UNKNOWN."""
-    first, last = int(tokens_.first_word[index]), int(tokens_.first_word[index + 1])
-    letters = tokens_.letters[first:last].tobytes().decode()
-    values = tokens_.values[first:last].tolist()
-    count, state = session.count, session.state.copy()
+def _append_rows(reading: Reading, rows: Array) -> None:
+    while reading.count + len(rows) > len(reading.columns.op):
+        reading.columns = grown(reading.columns, reading.count)
+    reading.count = append(reading.columns, reading.count, rows)
+
+
+def _limit_refusals(reading: Reading, accepted: bool) -> None:
+    """Raise InputError when very many lines were not carried out."""
+    reading.refused += not accepted
+    if reading.refused > MAX_REFUSED_LINES:
+        first = next(note for note in reading.session.notes if note.kind != "ignored")
+        raise InputError(
+            ErrorCode.NOT_A_PROGRAM,
+            f"{reading.name}, line {reading.line}: {reading.refused} lines up to here cannot be carried out, the first "
+            f"in line {first.line} ({first.kind}: {first.reason or first.text}).",
+            "Check what kind of file this is.",
+        )
+
+
+def _has_command(letters: str, values: list[float]) -> bool:
+    """Whether there is a word like G1, M104, T0."""
+    return any(
+        letter in _COMMAND_LETTERS and not math.isnan(value) for letter, value in zip(letters, values, strict=True)
+    )
+
+
+def _accepted(session: Session, letters: str, values: list[float], status: int, flags: int) -> bool:
+    """Carry out a line. One that is refused changes nothing but the line number, and adds one UNKNOWN."""
+    mark = session.mark()
     try:
-        _carry_out(session, letters, values, int(tokens_.status[index]), int(tokens_.flags[index]))
+        _carry_out(session, letters, values, status, flags)
     except RefusedError as refusal:
-        session.count = count
-        session.state[:] = state
+        line_number = session.state[it.LINE_NUMBER]
+        session.undo(mark)
+        session.state[it.LINE_NUMBER] = line_number
         session.refuse(refusal.kind, refusal.reason)
+        return False
+    return True
+
+
+def _command(letters: str, values: list[float]) -> str:
+    """The command that the line begins with, behind its line number; '' for none."""
+    first = 1 if letters.startswith("N") else 0
+    return _name(letters[first], values[first]) if letters[first : first + 1] in (*_COMMAND_LETTERS,) else ""
 
 
 def _carry_out(session: Session, letters: str, values: list[float], status: int, flags: int) -> None:
@@ -158,7 +203,10 @@ def _carry_out(session: Session, letters: str, values: list[float], status: int,
         _check_line_number(session, letters, values)
     if letters.startswith("N"):
         letters, values = letters[1:], values[1:]
-    command = _name(letters[0], values[0]) if letters and letters[0] in _COMMAND_LETTERS else ""
+    begins_with_a_name = math.isnan(values[0]) if letters else status != tokens.OK
+    if begins_with_a_name and session.dialect == "marlin" and klipper.carry_out(session):
+        return
+    command = _command(letters, values)
     rules = marlin if session.dialect == "marlin" else rs274
     if command in rules.FORBIDDEN:
         raise RefusedError("forbidden", f"{command} {rules.FORBIDDEN[command]}")
@@ -166,7 +214,7 @@ def _carry_out(session: Session, letters: str, values: list[float], status: int,
         _ignore_command(session, command, flags)
         return
     if not letters and status == tokens.OK:
-        if flags & tokens.PERCENT and session.earlier + session.count:
+        if flags & tokens.PERCENT and session.earlier:
             session.ended = True
         return
     if letters.startswith("O"):
@@ -190,8 +238,9 @@ def _name(letter: str, value: float) -> str:
 
 def _ignore_command(session: Session, command: str, flags: int) -> None:
     """Note a command without effect once; from then on the compiled loop skips it."""
+    marlin.check_ignored(session, command)
     session.ignore(command, "changes neither motion nor heat")
-    if command[0] == "M":
+    if command[0] == "M" and command not in marlin.LOOKED_AT:
         session.skipped[round(10.0 * float(command[1:]))] = True
 
 
@@ -199,11 +248,11 @@ def _check_line_number(session: Session, letters: str, values: list[float]) -> N
     """With checksums, line numbers count up by one (M110 sets them)."""
     if not letters.startswith("N") or math.isnan(values[0]):
         raise malformed("a checksum without a line number")
-    expected = session.line_number + 1.0
+    expected = float(session.state[it.LINE_NUMBER]) + 1.0
     sets_number = len(values) > 1 and letters[1] == "M" and values[1] == 110.0
     if not math.isnan(expected) and values[0] != expected and not sets_number:
         raise malformed(f"line number {values[0]:g}, {expected:g} is next")
-    session.line_number = values[0]
+    session.state[it.LINE_NUMBER] = values[0]
 
 
 def _marlin_line(session: Session, command: str, letters: str, values: list[float]) -> None:

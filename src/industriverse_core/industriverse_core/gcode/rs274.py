@@ -5,9 +5,12 @@ Order of execution and modal groups: NIST IR 6556 (RS274/NGC), tables 4 and 8.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+from industriverse_core.gcode import canned_cycles, coordinates
 from industriverse_core.gcode import interpreter as it
+from industriverse_core.gcode.offsets import SYSTEMS
 from industriverse_core.gcode.session import (
     RefusedError,
     Session,
@@ -18,10 +21,8 @@ from industriverse_core.gcode.session import (
     required,
     set_centre_absolute,
     set_plane,
-    set_position,
     set_relative,
     set_units,
-    set_work_offset,
     spindle,
     unsupported,
     whole,
@@ -29,42 +30,46 @@ from industriverse_core.gcode.session import (
 from industriverse_core.program import Op, Plane
 
 Handler = Callable[[Session, Words], None]
-MOTIONS = ("G0", "G1", "G2", "G3", "G80")
+CYCLES = {f"G{code}": code for code in canned_cycles.CODES}
+MOTIONS = ("G0", "G1", "G2", "G3", "G80", *CYCLES)
 AXIS_LETTERS = frozenset("XYZ")
 OTHER_AXES = frozenset("ABCUVW")
 
 FORBIDDEN = {"M43": "debugs pins", "M112": "is an emergency stop", "M999": "restarts after a stop"}
-OWN_WORDS = {"G4": "P", "G64": "PQR"}  # words that belong to a code other than the motion
+OWN_WORDS = {"G4": "P", "G64": "PQR", "G10": "LPRXYZ"}  # words that belong to a code other than the motion
+# codes that use the axis words of their line, so that no motion does
+TAKES_AXES = ("G10", "G28", "G30", "G92")
 UNSUPPORTED = {
     "G7": "lathe diameter mode",
     "G8": "lathe radius mode",
-    "G10": "setting offsets or tools",
-    "G28": "the stored position is not known",
-    "G28.1": "storing a position",
-    "G30": "the stored position is not known",
     "G41": "cutter compensation",
     "G42": "cutter compensation",
     "G41.1": "cutter compensation",
     "G42.1": "cutter compensation",
     "G43": "tool length offset",
     "G43.1": "tool length offset",
+    "G43.2": "tool length offset",
+    "G50": "scaling",
+    "G51": "scaling",
     "G52": "local offset",
-    "G53": "the work offset from the machine's origin is not known",
-    "G92.2": "suspended offsets",
-    "G92.3": "stored offsets",
-    "G93": "inverse-time feed",
-    "G95": "feed per revolution",
+    "G70": "lathe cycle",
+    "G71": "lathe cycle",
+    "G71.1": "lathe cycle",
+    "G71.2": "lathe cycle",
+    "G72": "lathe cycle",
+    "G72.1": "lathe cycle",
+    "G72.2": "lathe cycle",
+    "G76": "threading cycle",
     "G96": "constant surface speed",
     "M6": "a tool change without a tool number",
     "M19": "spindle orientation",
     "M60": "pallet change",
     "M98": "subroutine call",
     "M99": "subroutine end",
-    **{f"G{code}": "canned cycle" for code in (73, 74, 76, 81, 82, 83, 84, 85, 86, 87, 88, 89)},
+    **canned_cycles.NOT_CARRIED_OUT,
     **{f"G33{dot}": "spindle-synchronised motion" for dot in ("", ".1")},
     **{f"G38.{dot}": "probing" for dot in range(2, 6)},
     **{f"G5{dot}": "curves" for dot in ("", ".1", ".2", ".3")},
-    **{f"G59.{dot}": "a work offset whose origin is not known" for dot in range(1, 4)},
     **{f"M{code}": "modal state or input and output control" for code in (*range(50, 54), *range(61, 74))},
 }
 
@@ -85,13 +90,22 @@ def execute(session: Session, names: list[str], words: Words) -> None:
             _speed(session, words)
     used = {"S", "T"}.union(*(letters for name, letters in OWN_WORDS.items() if name in wanted))
     rest = {letter: value for letter, value in words.items() if letter not in used}
-    if "G92" in wanted:
-        set_position(session, rest)
-        rest = {letter: value for letter, value in rest.items() if letter not in AXIS_LETTERS}
-    _move(session, motion, rest)
+    for name, handler in coordinates.HANDLERS.items():
+        if name in wanted:
+            handler(session, words)
+            if name in TAKES_AXES:
+                rest = {letter: value for letter, value in rest.items() if letter not in AXIS_LETTERS}
+    _move(session, motion, rest, in_machine="G53" in wanted)
     for name, handler in AFTER_MOTION.items():
         if name in wanted:
             handler(session, words)
+    session.state[it.HAND_OVER] = float(_needs_python(session))
+
+
+def _needs_python(session: Session) -> bool:
+    """Whether motion lines have a meaning that the compiled loop does not know."""
+    unknown = any(map(math.isnan, session.state[it.OFFSET : it.OFFSET + 3].tolist()))
+    return not session.moved or unknown or session.cycle is not None or session.feed_mode != "G94"
 
 
 def _check(session: Session, names: list[str], words: Words) -> str:
@@ -114,30 +128,57 @@ def _check(session: Session, names: list[str], words: Words) -> str:
     others = OTHER_AXES & words.keys()
     if others:
         raise unsupported(f"the axis {min(others)}")
-    if "G92" in names and groups.get("motion", "G80") != "G80":
-        raise malformed("G92 and a motion cannot be on one line")
-    return groups.get("motion", "")
+    motion = groups.get("motion", "")
+    taking = [name for name in TAKES_AXES if name in names]
+    if taking and motion not in ("", "G80"):
+        raise malformed(f"{taking[0]} and a motion cannot be on one line")
+    bare = [name for name in coordinates.HANDLERS if name in names and name not in TAKES_AXES]
+    if bare and AXIS_LETTERS & words.keys():
+        raise malformed(f"{bare[0]} has no axis words")
+    if motion == "G80" and AXIS_LETTERS & words.keys() and not taking:
+        raise malformed("axis words with G80, which ends motion")
+    _check_own_words(names, words, motion or f"G{session.state[it.MODE]:g}")
+    return motion
 
 
-def _move(session: Session, motion: str, words: Words) -> None:
+def _check_own_words(names: list[str], words: Words, motion: str) -> None:
+    """Raise RefusedError when two codes of a line could mean the same P, Q, R or L word."""
+    takes = {"G2": "PR", "G3": "PR", **dict.fromkeys(CYCLES, "LPQR")}.get(motion, "")
+    if motion not in names and not AXIS_LETTERS & words.keys():
+        takes = ""
+    for letter in "LPQR":
+        owners = [name for name, letters in OWN_WORDS.items() if name in names and letter in letters]
+        if letter in words and len(owners) + (letter in takes) > 1:
+            raise malformed(f"the word {letter} could belong to two codes")
+
+
+def _move(session: Session, motion: str, words: Words, in_machine: bool) -> None:
     """The motion of a line: its own code, else the one in force when there are axis words."""
     state = session.state
     if motion == "G80":
         state[it.MODE] = -1.0
+        session.cycle = None
         motion = ""
-    if motion:
-        session.move(int(motion[1:]), words)
+    has_axes = bool(words.keys() & AXIS_LETTERS)
+    if not motion and not has_axes:
+        left = words.keys() - {"F"}
+        if left:
+            raise malformed(f"the word {min(left)} has nothing to act on")
+        if in_machine:
+            raise malformed("G53 needs G0 or G1 and axis words")
+        if "F" in words and session.feed_mode != "G93":
+            state[it.FEED] = max(required(words, "F") * state[it.UNIT], 0.0)
         return
-    if words.keys() & AXIS_LETTERS:
-        if state[it.MODE] < 0.0:
-            raise malformed("axis words without a motion code in force")
-        session.move(int(state[it.MODE]), words)
+    if not motion and state[it.MODE] < 0.0:
+        raise malformed("axis words without a motion code in force")
+    mode = int(motion[1:]) if motion else int(state[it.MODE])
+    if mode in canned_cycles.CODES:
+        if in_machine:
+            raise malformed("G53 needs G0 or G1")
+        canned_cycles.carry_out(session, mode, words)
         return
-    left = words.keys() - {"F"}
-    if left:
-        raise malformed(f"the word {min(left)} has nothing to act on")
-    if "F" in words:
-        state[it.FEED] = max(required(words, "F") * state[it.UNIT], 0.0)
+    session.cycle = None
+    coordinates.move(session, mode, words, in_machine)
 
 
 def _speed(session: Session, words: Words) -> None:
@@ -153,14 +194,6 @@ def _change_tool(session: Session, words: Words) -> None:
     session.emit(Op.CHANGE_TOOL, target=session.tool)
 
 
-def _work_offset(name: str) -> Handler:
-    return lambda session, words: set_work_offset(session, name)
-
-
-def _clear_offsets(session: Session, words: Words) -> None:
-    session.state[it.OFFSET : it.OFFSET + 3] = 0.0
-
-
 def _nothing(session: Session, words: Words) -> None:
     return
 
@@ -169,9 +202,27 @@ def _dwell(session: Session, words: Words) -> None:
     session.emit(Op.DWELL, value=not_negative(words, "P"))
 
 
+def _feed_mode(name: str) -> Handler:
+    """G93, G94, G95. F of one mode has no meaning in another, so a change takes it away (as in GRBL)."""
+
+    def handler(session: Session, words: Words) -> None:
+        if session.feed_mode != name:
+            session.feed_mode = name
+            session.state[it.FEED] = math.nan
+
+    return handler
+
+
+def _retract_mode(name: str) -> Handler:
+    def handler(session: Session, words: Words) -> None:
+        session.retract_mode = name
+
+    return handler
+
+
 # In the order of execution; 'S' and 'T' stand for the words of that letter.
 BEFORE_MOTION: dict[str, Handler] = {
-    "G94": _nothing,
+    **{name: _feed_mode(name) for name in ("G93", "G94", "G95")},
     "S": _nothing,
     "T": _nothing,
     "M6": _change_tool,
@@ -187,12 +238,13 @@ BEFORE_MOTION: dict[str, Handler] = {
     "G19": lambda s, w: set_plane(s, Plane.YZ),
     "G20": lambda s, w: set_units(s, 25.4),
     "G21": lambda s, w: set_units(s, 1.0),
-    **{f"G{code}": _work_offset(f"G{code}") for code in range(54, 60)},
+    **{name: coordinates.select(name) for name in SYSTEMS},
     "G90": lambda s, w: set_relative(s, False),
     "G91": lambda s, w: set_relative(s, True),
     "G90.1": lambda s, w: set_centre_absolute(s, True),
     "G91.1": lambda s, w: set_centre_absolute(s, False),
-    "G92.1": _clear_offsets,
+    "G98": _retract_mode("G98"),
+    "G99": _retract_mode("G99"),
 }
 AFTER_MOTION: dict[str, Handler] = {
     "M0": lambda s, w: s.emit(Op.PROGRAM_STOP),
@@ -202,14 +254,15 @@ AFTER_MOTION: dict[str, Handler] = {
 }
 GROUPS: dict[str, str] = {
     **dict.fromkeys(MOTIONS, "motion"),
-    **dict.fromkeys(("G4", "G92", "G92.1"), "non-modal"),
+    **dict.fromkeys(("G4", "G53", *coordinates.HANDLERS), "non-modal"),
     **dict.fromkeys(("G17", "G18", "G19"), "plane"),
     **dict.fromkeys(("G20", "G21"), "units"),
-    **dict.fromkeys((f"G{code}" for code in range(54, 60)), "work offset"),
+    **dict.fromkeys(SYSTEMS, "work offset"),
     **dict.fromkeys(("G90", "G91"), "distance"),
     **dict.fromkeys(("G90.1", "G91.1"), "arc distance"),
-    **dict.fromkeys(("G40", "G49", "G61", "G61.1", "G64", "G97", "G98", "G99", "M48", "M49"), "no effect"),
-    "G94": "feed mode",
+    **dict.fromkeys(("G40", "G49", "G61", "G61.1", "G64", "G97", "M48", "M49"), "no effect"),
+    **dict.fromkeys(("G98", "G99"), "return level"),
+    **dict.fromkeys(("G93", "G94", "G95"), "feed mode"),
     **dict.fromkeys(("M0", "M1", "M2", "M30"), "stop"),
     **dict.fromkeys(("M3", "M4", "M5"), "spindle"),
     "M6": "tool",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from industriverse_core.gcode import interpreter as it
+from industriverse_core.gcode.offsets import Frames
 from industriverse_core.program import Heater, Op, Plane, SourceNote
 
 NOTES_OF_A_KIND = 1000  # further ones are counted, not kept; the instruction stays UNKNOWN
@@ -36,6 +38,31 @@ def unsupported(reason: str) -> RefusedError:
     return RefusedError("unsupported", reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """The canned cycle in force and the words that stay (lengths in mm).
+
+    Attributes:
+        code: 73 to 89.
+        context: unit, distance mode and plane in which the words were written; they stay no longer than these.
+        initial: the drilling axis' native position before the first of consecutive cycles.
+        words: R, the drilling axis' word (as 'depth'), Q, P.
+    """
+
+    code: int
+    context: tuple[float, float, float]
+    initial: float
+    words: Words
+
+
+# what a refused line must not change, besides `state` and the rows
+_UNDONE = (
+    "spindle", "spindle_rpm", "tool", "selected_tool", "work_offset", "frames", "moved", "feed_mode",
+    "retract_mode", "cycle", "filament_said",
+)  # fmt: skip
+_remembered = attrgetter(*_UNDONE)
+
+
 @dataclass(slots=True)
 class Session:
     """Mutable state of one reading."""
@@ -47,17 +74,23 @@ class Session:
     earlier: int = 0  # rows that were taken away by take_rows
     line: int = 0
     raw: bytes = b""  # the present line's bytes, or their beginning
-    skipped: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros(10_000, np.bool_))
+    skipped: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros(20_000, np.bool_))
     notes: list[SourceNote] = field(default_factory=list)
     noted: Counter[str] = field(default_factory=Counter)
     ignored: set[str] = field(default_factory=set)
+    filament_said: str = ""  # M82 or M83, when said since the last G90 or G91
     targets_c: dict[Heater, float] = field(default_factory=dict)
     spindle: Op = Op.STOP_SPINDLE_TURNING
     spindle_rpm: float = 0.0
     tool: int = 0
     selected_tool: int = -1
     work_offset: str = ""
-    line_number: float = math.nan  # the last accepted N of a line with a checksum
+    frames: Frames = field(default_factory=Frames)
+    moved: bool = False  # whether a move was carried out (RS274: its first is carried out in Python)
+    feed_mode: str = "G94"
+    retract_mode: str = ""  # G98, G99; '' before the first
+    cycle: Cycle | None = None  # the canned cycle in force
+    cycle_rows: int = 0
     ended: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +98,19 @@ class Session:
         self.state[it.FEED] = math.nan
         self.state[it.MODE] = -1.0
         self.state[it.MARLIN] = 1.0 if self.dialect == "marlin" else 0.0
+        self.state[it.HAND_OVER] = 1.0 - self.state[it.MARLIN]
+
+    def mark(self) -> tuple[Any, ...]:
+        """The present state, for `undo`."""
+        return self.count, self.state.copy(), _remembered(self), dict(self.targets_c)
+
+    def undo(self, mark: tuple[Any, ...]) -> None:
+        """Take back what was carried out since `mark`: a refused line does nothing."""
+        self.count, state, values, targets_c = mark
+        self.state[:] = state
+        for name, value in zip(_UNDONE, values, strict=True):
+            setattr(self, name, value)
+        self.targets_c = targets_c
 
     def reserve(self, rows: int) -> None:
         """Make room for that many more rows."""
@@ -81,12 +127,20 @@ class Session:
         self.count = 0
         return rows
 
-    def emit(self, op: Op, target: int = 0, value: float = 0.0) -> None:
+    def emit(self, op: Op, target: int = 0, value: float = 0.0, turns: int = 0) -> None:
         """Append an instruction that moves nothing, at the present position."""
         self.reserve(1)
         x, y, z = self.state[it.POSITION : it.POSITION + 3].tolist()
-        self.rows[self.count] = (op, self.line, x, y, z, 0.0, 0.0, 0.0, 0.0, 0.0, target, value)
+        self.rows[self.count] = (op, self.line, x, y, z, 0.0, 0.0, 0.0, 0.0, turns, target, value)
         self.count += 1
+
+    def straight(self, op: Op, target: tuple[float, float, float], feed: float) -> None:
+        """Append a straight move to native coordinates [mm] at a feed [mm/min]."""
+        self.reserve(1)
+        self.rows[self.count] = (op, self.line, *target, feed, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        self.state[it.POSITION : it.POSITION + 3] = target
+        self.count += 1
+        self.moved = True
 
     def refuse(self, kind: str, reason: str) -> None:
         """Append an UNKNOWN instruction and its note."""
@@ -123,6 +177,7 @@ class Session:
         if result == it.WRITTEN:
             self.rows[self.count, it.LINE] = self.line
             self.count += 1
+            self.moved = True
         elif result != it.NOTHING:
             raise malformed(it.PROBLEMS[result])
 

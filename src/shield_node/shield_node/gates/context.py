@@ -11,10 +11,11 @@ from functools import cached_property
 
 import numpy as np
 
-from industriverse_core.machine import MachineProfile
+from industriverse_core.machine import Box, MachineProfile
 from industriverse_core.material import Material
 from industriverse_core.program import Heater, Op, Plane, Program
 from industriverse_core.units import filament_area_m2
+from shield_node.gates import cutting, deposit
 
 PLANE_AXES = {Plane.XY: (0, 1, 2), Plane.ZX: (2, 0, 1), Plane.YZ: (1, 2, 0)}  # first, second, normal
 FULL_TURN = 2.0 * np.pi
@@ -47,11 +48,12 @@ class HeaterState:
 
 @dataclass(frozen=True)
 class Context:
-    """A program, the machine, the material (None = not known)."""
+    """A program, the machine, the material (None = not known), the stock (None = the profile's, if it has one)."""
 
     program: Program
     profile: MachineProfile
     material: Material | None = None
+    stock: Box | None = None
 
     def is_op(self, *ops: Op) -> np.ndarray:
         """Mask of the instructions with one of these operations."""
@@ -116,6 +118,21 @@ class Context:
         )  # fmt: skip
 
     @cached_property
+    def arc_table(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The arcs for compiled loops.
+
+        Frames (m, 5): centre on the plane's axes, radius, start angle, sweep; axes (m, 3): first, second, normal;
+        and the row of each instruction in them, (n,), -1 = no arc.
+        """
+        arcs, program = self.arcs, self.program
+        radius = np.maximum(arcs.start_radius_m, arcs.end_radius_m)
+        centre = program.center_1_m[arcs.where], program.center_2_m[arcs.where]
+        slot = np.full(len(program), -1)
+        slot[arcs.where] = np.arange(len(arcs.where))
+        frames = np.column_stack([*centre, radius, arcs.start_angle, arcs.sweep])
+        return frames, np.column_stack([arcs.first, arcs.second, arcs.normal]), slot
+
+    @cached_property
     def length_m(self) -> np.ndarray:
         """(n,) path length of the axes; arcs and helices along the curve."""
         length = np.sqrt(np.sum(self.travel_m**2, axis=1))
@@ -155,6 +172,28 @@ class Context:
                 low[rows, columns] = np.minimum(low[rows, columns], extreme)
         return low, high
 
+    # --- tool ---
+
+    @cached_property
+    def tool_number(self) -> np.ndarray:
+        """(n,) number of the tool that was called last; -1 before the first."""
+        last = self.last(self.is_op(Op.CHANGE_TOOL))
+        return np.where(last >= 0, self.program.target[last], -1) if len(last) else np.zeros(0, int)
+
+    @cached_property
+    def tool_radius_m(self) -> np.ndarray:
+        """(n,) radius of a mill's tool; of the thickest one while none of the magazine is named. 0 for a printer."""
+        tools = self.profile.tools if self.profile.kind == "mill" else ()
+        radius = np.full(len(self.program), max((tool.diameter / 2.0 for tool in tools), default=0.0))
+        for tool in tools:
+            radius[self.tool_number == tool.number] = tool.diameter / 2.0
+        return radius
+
+    @cached_property
+    def cutting(self) -> cutting.Cutting:
+        """What each move cuts from the stock."""
+        return cutting.follow(self)
+
     # --- speed and filament ---
 
     @cached_property
@@ -181,6 +220,11 @@ class Context:
         finite = np.where(np.isfinite(self.extrude_m3), self.extrude_m3, 0.0)
         fed = np.cumsum(finite)
         return np.maximum.accumulate(np.maximum(fed, 0.0)) - fed if len(fed) else fed
+
+    @cached_property
+    def deposit(self) -> deposit.Deposit:
+        """What each move lays down on the bed."""
+        return deposit.follow(self)
 
     @cached_property
     def is_travelling(self) -> np.ndarray:

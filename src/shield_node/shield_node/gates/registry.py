@@ -18,14 +18,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from industriverse_core.artefacts import Finding, GateReport, Severity, Verdict
-from industriverse_core.machine import MachineProfile
+from industriverse_core.machine import Box, MachineProfile
 from industriverse_core.material import Material
 from industriverse_core.program import Program
 from shield_node.gates.context import Context
 
 MAX_FINDINGS = 200  # as GateReport.msg says
 MAX_PER_RULE = 20  # so that one rule does not hide the others
-RULE_MODULES = ("rules_envelope", "rules_motion", "rules_thermal", "rules_extrusion", "rules_commands", "rules_spindle")
+RULE_MODULES = (
+    "rules_envelope", "rules_keepout", "rules_motion", "rules_thermal", "rules_extrusion", "rules_part",
+    "rules_commands", "rules_spindle", "rules_cutting",
+)  # fmt: skip
 WHOLE_PROGRAM = (-1,)
 
 
@@ -91,7 +94,9 @@ def rules() -> tuple[Rule, ...]:
     return tuple(RULES.values())
 
 
-def check(program: Program, profile: MachineProfile, material: Material | None = None) -> GateReport:
+def check(
+    program: Program, profile: MachineProfile, material: Material | None = None, stock: Box | None = None
+) -> GateReport:
     """Run every rule on a program.
 
     Never raises on the content of the columns: whatever cannot be judged is refused. `duration_s` stays 0;
@@ -101,11 +106,12 @@ def check(program: Program, profile: MachineProfile, material: Material | None =
         program: what shall run.
         profile: on which machine.
         material: what it is made of; None = not known, its temperature window is not checked.
+        stock: what a mill cuts from; None = the profile's. Without either, what lies below Z = 0 is assumed.
 
     Returns:
         The verdict; at most 200 findings, worst first, then by line, at most 20 of one rule, with full counts.
     """
-    context = Context(program, profile, material)
+    context = Context(program, profile, material, stock)
     listed: list[Finding] = []
     counts = dict.fromkeys(Severity, 0)
     with np.errstate(all="ignore"):  # NaN and infinity are data here, and end as findings

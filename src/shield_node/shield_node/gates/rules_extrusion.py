@@ -36,7 +36,7 @@ def flow(context: Context) -> Iterator[Hits]:
     volume = np.where(melting & np.isfinite(context.extrude_m3), context.extrude_m3, 0.0)
     seconds = context.least_time_s
     drained = np.where(np.isfinite(seconds) & (seconds > 0.0), allowed * seconds, 0.0)
-    excess = _bucket(volume - drained)
+    excess = bucket(volume - drained)
     over = melting & (excess > FLOW_SLACK_M3) & ~(volume <= drained)
     rate = context.extrude_m3 / seconds
     yield Hits(
@@ -62,7 +62,7 @@ def blob(context: Context) -> Iterator[Hits]:
     if extruder is None:
         return
     path = np.where(np.isfinite(context.length_m), context.length_m, 0.0)
-    gathered = _bucket(context.fresh_m3 - WIDEST_BEAD * extruder.nozzle_diameter**2 * path)
+    gathered = bucket(context.fresh_m3 - WIDEST_BEAD * extruder.nozzle_diameter**2 * path)
     over = (context.fresh_m3 > 0.0) & ~(gathered <= extruder.max_stationary_extrusion * context.filament_area_m2)
     filament = gathered / context.filament_area_m2
     yield Hits(
@@ -92,6 +92,34 @@ def retract(context: Context) -> Iterator[Hits]:
             "Check E: absolute or relative (M82, M83), and whether it was reset (G92 E0).",
             drawn[i] / MM,
             LONGEST_RETRACTION_M / MM,
+            "mm",
+        ),
+    )
+
+
+@rule("extrusion.dry", "Filament that was drawn back is refilled before the print goes on.")
+def dry(context: Context) -> Iterator[Hits]:
+    """Moves that print while the filament is still drawn back lay down nothing. What they push in that state, less
+    what reaches the nozzle meanwhile, may be at most the profile's max_stationary_extrusion. The usual causes are E
+    read as absolute instead of relative, and a lost G92 E0.
+    """
+    extruder = context.profile.extruder
+    if extruder is None:
+        return
+    printing = context.is_travelling & context.is_printing & np.isfinite(context.extrude_m3)
+    refill = np.where(printing, context.extrude_m3 - 2.0 * context.fresh_m3, 0.0)
+    lost = bucket(refill) / context.filament_area_m2
+    over = printing & (refill > 0.0) & ~(lost <= extruder.max_stationary_extrusion)
+    first = over & ~context.before(over, 0)
+    yield Hits(
+        Severity.ERROR,
+        np.flatnonzero(first),
+        lambda i: Seen(
+            f"{lost[i] / MM:.1f} mm of filament were pushed while printing and only refilled what was drawn back; "
+            f"{extruder.max_stationary_extrusion / MM:g} mm are allowed.",
+            "Check E: absolute or relative (M82, M83), and whether it was reset (G92 E0).",
+            lost[i] / MM,
+            extruder.max_stationary_extrusion / MM,
             "mm",
         ),
     )
@@ -152,7 +180,7 @@ def nozzle(context: Context) -> Iterator[Hits]:
         yield Hits(Severity.WARNING, WHOLE_PROGRAM, lambda _: seen)
 
 
-def _bucket(change: np.ndarray) -> np.ndarray:
+def bucket(change: np.ndarray) -> np.ndarray:
     """Level after each change of a bucket that is empty at first and never below empty."""
     total = np.concatenate([[0.0], np.cumsum(change)])
     return (total - np.minimum.accumulate(total))[1:]

@@ -128,20 +128,22 @@ def limits(context: Context) -> Iterator[Hits]:
     where = np.flatnonzero(context.is_op(Op.SET_LIMIT))
     table = _limit_table(context.profile)
     target, value = program.target[where], program.value[where]
-    allowed = np.array([table.get(item, np.inf) if item in list(Limit) else np.nan for item in target.tolist()])
+    kinds, slot = np.unique(target, return_inverse=True)  # slicers write one with every change of feature
+    known = {int(item) for item in Limit}
+    tops = [table.get(Limit(item), np.inf) if item in known else np.nan for item in kinds.tolist()]
+    allowed = np.array(tops, dtype=float)[slot] if len(kinds) else np.zeros(0)
     may_be_zero = target >= Limit.JERK_X  # classic jerk and junction deviation
     zero = ~(value > 0.0) & ~(may_be_zero & (value == 0.0))
     error = zero | np.isnan(allowed) | (value > allowed * LIMIT_MARGIN)
     warning = ~error & (value > allowed * (1.0 + 1e-6))
-    limit_of = dict(zip(where.tolist(), allowed.tolist(), strict=True))
 
     def describe(index: int) -> Seen:
         kind, number = int(program.target[index]), float(program.value[index])
-        if kind not in list(Limit):
+        if kind not in known:
             return Seen(f"planner limit {kind} does not exist.", "Compile the program again.", kind)
         name = Limit(kind).name.lower().replace("_", " ")
         unit = "mm" if kind == Limit.JUNCTION_DEVIATION else "mm/s^2" if "acceleration" in name else "mm/s"
-        top = limit_of[index]
+        top = float(allowed[np.searchsorted(where, index)])
         bound = f"at most {top / MM:g} {unit}" if np.isfinite(top) else "above 0"
         return Seen(
             f"sets {name} to {number / MM:g} {unit}; {context.profile.id} allows {bound}.",
@@ -191,7 +193,8 @@ def arc_geometry(context: Context) -> Iterator[Hits]:
 def homing(context: Context) -> Iterator[Hits]:
     """Before homing a printer does not know where it is; after its motors were switched off, no more.
 
-    Mills work from an origin that the operator sets, so the rule is for printers. One finding for each axis.
+    Levelling the bed moves every axis. Mills work from an origin that the operator sets, so the rule is for printers.
+    One finding for each axis.
     """
     if context.profile.kind != "printer":
         return
@@ -203,6 +206,7 @@ def homing(context: Context) -> Iterator[Hits]:
         homed = (last >= 0) & homes[last]
         moves = context.is_motion & ~(context.travel_m[:, axis] == 0.0)
         moves[context.arcs.where] |= (context.arcs.first == axis) | (context.arcs.second == axis)
+        moves |= context.is_op(Op.LEVEL_BED)
         yield Hits(
             Severity.ERROR,
             np.flatnonzero(moves & ~homed)[:1],
@@ -217,8 +221,13 @@ def homing(context: Context) -> Iterator[Hits]:
 
 @rule("dwell.endless", "A dwell is not negative and lasts at most ten minutes.")
 def dwell(context: Context) -> Iterator[Hits]:
-    """A longer pause is a PROGRAM_STOP that the operator ends; hot filament decays meanwhile."""
-    seconds = context.program.value
+    """A longer pause is a PROGRAM_STOP that the operator ends; hot filament decays meanwhile. Dwells that follow each
+    other without a move between them count together."""
+    asked = np.where(context.is_op(Op.DWELL), context.program.value, 0.0)
+    total = np.cumsum(np.where(np.isfinite(asked), asked, 0.0))
+    moved = context.last(context.is_travelling)
+    seconds = total - np.where(moved >= 0, total[moved], 0.0) if len(moved) else total
+    seconds = np.where(np.isfinite(asked) & (asked >= 0.0), seconds, asked)
     where = np.flatnonzero(context.is_op(Op.DWELL) & ~((seconds >= 0.0) & (seconds <= LONGEST_DWELL_S)))
     yield Hits(
         Severity.ERROR,

@@ -13,35 +13,69 @@ from shield_node.gates.context import Context
 from shield_node.gates.registry import Hits, Seen, rule
 
 STARTS = (Op.START_SPINDLE_CLOCKWISE, Op.START_SPINDLE_COUNTERCLOCKWISE)
-STOPS = (Op.STOP_SPINDLE_TURNING, Op.PROGRAM_END)
+STOPS = (Op.STOP_SPINDLE_TURNING, Op.PROGRAM_END, Op.CHANGE_TOOL)  # NIST IR 6556, 3.6.3: M6 leaves it stopped
+PAUSES = (Op.PROGRAM_STOP, Op.OPTIONAL_PROGRAM_STOP)
 
 
-def _is_turning(context: Context) -> np.ndarray:
+def turning(context: Context) -> np.ndarray:
     """Mask: the spindle turns after the instruction. A start at speed 0 stops it."""
     starts = context.is_op(*STARTS)
     last = context.last(starts | context.is_op(*STOPS))
     return (last >= 0) & starts[last] & (context.program.value[last] > 0.0) if len(last) else starts
 
 
-@rule("spindle.stopped", "A mill feeds below the stock's top only with its spindle turning.")
+@rule("spindle.stopped", "A mill feeds into material only with its spindle turning.")
 def stopped(context: Context) -> Iterator[Hits]:
-    """The stock's top is Z = 0. A tool that is pushed into stock without turning breaks. One finding a standstill."""
+    """A tool that is pushed into stock without turning breaks. One finding a standstill.
+
+    Material is what the removal simulation finds in the stock; where no stock is named, all that lies below Z = 0.
+    A tool change stops the spindle (NIST IR 6556, 3.6.3).
+    """
     if context.profile.kind != "mill":
         return
     depth = np.minimum(context.lowest_m[:, 2], context.starts_m[:, 2])
-    turning = _is_turning(context)
-    bad = context.is_feed & ~(depth >= 0.0) & ~turning & ~(context.length_m == 0.0)
+    below = ~(depth >= 0.0) & ~(context.length_m == 0.0)
+    in_material = context.cutting.cuts if context.cutting.is_known else below
+    bad = context.is_feed & in_material & ~turning(context)
     first = bad & ~context.before(bad, 0)
     yield Hits(
         Severity.ERROR,
         np.flatnonzero(first),
         lambda i: Seen(
-            f"the tool feeds at Z = {depth[i] / MM:.3f} mm, below the stock's top, while the spindle stands still.",
+            f"the tool feeds into material at Z = {depth[i] / MM:.3f} mm while the spindle stands still.",
             "Start the spindle (M3 S...) before the cut.",
             depth[i] / MM,
             0.0,
             "mm",
         ),
+    )
+
+
+@rule("spindle.reversed", "A tool cuts clockwise.")
+def reversed_(context: Context) -> Iterator[Hits]:
+    """Right-hand tools rub and burn when they turn counter-clockwise (M4). One finding a start."""
+    if context.profile.kind != "mill":
+        return
+    starts = context.is_op(*STARTS)
+    last = context.last(starts)
+    wrong = context.is_feed & context.cutting.cuts & turning(context) & (last >= 0)
+    where = np.flatnonzero(wrong)
+    where = where[context.program.op[last[where]] == Op.START_SPINDLE_COUNTERCLOCKWISE]
+    yield Hits(
+        Severity.WARNING,
+        where[np.unique(last[where], return_index=True)[1]],
+        lambda _: Seen("the tool cuts while it turns counter-clockwise.", "Start the spindle with M3."),
+    )
+
+
+@rule("spindle.paused", "The spindle stands still while the program waits for the operator.")
+def paused(context: Context) -> Iterator[Hits]:
+    """M0 and M1 ask somebody to come near."""
+    where = np.flatnonzero(context.is_op(*PAUSES) & turning(context))
+    yield Hits(
+        Severity.WARNING,
+        where,
+        lambda _: Seen("the program waits for the operator with the spindle turning.", "Stop it before (M5)."),
     )
 
 
@@ -80,8 +114,8 @@ def absent(context: Context) -> Iterator[Hits]:
 @rule("spindle.left_on", "A program stops its spindle at its end.")
 def left_on(context: Context) -> Iterator[Hits]:
     """PROGRAM_END (M2, M30) stops it too."""
-    turning = _is_turning(context)
-    if len(turning) and turning[-1] and context.profile.spindle is not None:
+    on = turning(context)
+    if len(on) and on[-1] and context.profile.spindle is not None:
         started = int(context.last(context.is_op(*STARTS))[-1])
         remedy = "Stop it (M5), or end the program with M2 or M30."
         yield Hits(Severity.WARNING, [started], lambda _: Seen("the program ends with the spindle turning.", remedy))

@@ -13,6 +13,7 @@ from industriverse_core.program import Heater, Op
 from shield_node.gates.context import Context
 from shield_node.gates.registry import Hits, Seen, rule
 
+PREPARATION_M = 2e-3  # of filament; direct drives draw back 0.5 to 2 mm
 NAMES = {Heater.HOTEND: "hot end", Heater.BED: "bed", Heater.CHAMBER: "chamber"}
 
 
@@ -164,17 +165,23 @@ def material_window(context: Context) -> Iterator[Hits]:
         yield Hits(Severity.WARNING, _first_of_each_state(outside, state.set_at), describe)
 
 
-@rule("thermal.left_on", "A program switches its heaters off at its end.")
+@rule("thermal.left_on", "A program that prints switches its heaters off at its end.")
 def left_on(context: Context) -> Iterator[Hits]:
-    """The last command to each heater decides; the finding names it."""
+    """The last command to each heater decides; the finding names it.
+
+    A program that pushes less than 2 mm of filament in all, about one retraction, makes no part: it heats, levels or
+    primes, and may hand the warm machine on. That is a note.
+    """
     if not len(context.program):
         return
+    pushed = float(context.fresh_m3.sum()) / context.filament_area_m2
+    severity = Severity.WARNING if not pushed < PREPARATION_M else Severity.INFO
     for heater, name in NAMES.items():
         state = context.heater(heater)
         target = state.target_c[-1]
         if target != 0.0:
             yield Hits(
-                Severity.WARNING,
+                severity,
                 [int(state.set_at[-1])],
                 lambda i, name=name, target=target: Seen(
                     f"the program ends with the {name} still set to {target:g} degC.",
@@ -184,6 +191,55 @@ def left_on(context: Context) -> Iterator[Hits]:
                     "degC",
                 ),
             )
+
+
+@rule("thermal.endless_wait", "A wait for a heater ends.")
+def endless_wait(context: Context) -> Iterator[Hits]:
+    """Above the temperature where the heater's full power equals its loss to the room (profile: power, loss, ambient)
+    it never ends: an error. Below the room's temperature it ends only on controllers that do not wait for cooling: a
+    warning."""
+    value, room = context.program.value, context.profile.ambient
+    for heater, name in NAMES.items():
+        profile = _heater_profile(context.profile, heater)
+        if profile is None:
+            continue
+        waits = _commands(context, heater) & context.is_op(Op.WAIT_HEATER)
+        hottest = room + profile.power / profile.loss
+        for severity, hit, what, limit in (
+            (Severity.ERROR, waits & (value >= hottest), "gets no hotter than", hottest),
+            (Severity.WARNING, waits & (value > 0.0) & (value < room), "gets no colder than the room's", room),
+        ):
+            yield Hits(
+                severity,
+                np.flatnonzero(hit),
+                lambda i, name=name, what=what, limit=limit: Seen(
+                    f"the program waits for the {name} at {value[i]:g} degC; it {what} {limit:g} degC.",
+                    "Wait for a temperature that it reaches.",
+                    value[i],
+                    limit,
+                    "degC",
+                ),
+            )
+
+
+@rule("thermal.paused", "The hot end is not hot while the program waits for the operator.")
+def paused(context: Context) -> Iterator[Hits]:
+    """A stop (M0, M1) lasts as long as nobody comes; filament decays in the nozzle, and heat is unattended."""
+    lowest = _lowest_extrusion_c(context)
+    if lowest is None:
+        return
+    target = context.heater(Heater.HOTEND).target_c
+    yield Hits(
+        Severity.WARNING,
+        np.flatnonzero(context.is_op(Op.PROGRAM_STOP, Op.OPTIONAL_PROGRAM_STOP) & (target >= lowest)),
+        lambda i: Seen(
+            f"the program waits for the operator with the hot end at {target[i]:g} degC.",
+            "Cool it before the stop (M104), and heat it again after.",
+            target[i],
+            lowest,
+            "degC",
+        ),
+    )
 
 
 def _lowest_extrusion_c(context: Context) -> float | None:

@@ -1,0 +1,150 @@
+"""Where the work coordinate systems and the machine's zero are, as far as a program tells.
+
+The program's frame is the work coordinate system that is in force at its first motion. What an operator has set at the
+machine (its zero, other systems, the positions of G28 and G30) is not in the file: such a position is unknown (NaN)
+until the program states it. Everything here is in millimetres.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+from industriverse_core.telemetry import Vector
+
+SYSTEMS = ("G54", "G55", "G56", "G57", "G58", "G59", "G59.1", "G59.2", "G59.3")
+PARKS = ("G28", "G30")
+UNKNOWN: Vector = (math.nan, math.nan, math.nan)
+ZERO: Vector = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the controller has stored before the program starts, in program coordinates [m]; NaN = not known.
+
+    Attributes:
+        machine_zero_m: zero of the machine's own coordinates.
+        g28_m, g30_m: the positions that G28 and G30 go to.
+    """
+
+    machine_zero_m: Vector = UNKNOWN
+    g28_m: Vector = UNKNOWN
+    g30_m: Vector = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Origins in the program's frame [mm]. Immutable, so that a refused line is undone by keeping the old one.
+
+    Attributes:
+        active: the system in force.
+        origins: of each system in the program's frame.
+        written: of each system in machine coordinates, as G10 L2 says.
+        machine: the machine's zero in the program's frame.
+        parks: what G28 and G30 go to, in the program's frame.
+        local: the offset of G92 in force.
+        stored_local: the offset that G92.3 brings back; None = none was given in the program.
+    """
+
+    active: str = "G54"
+    origins: dict[str, Vector] = field(default_factory=lambda: {**dict.fromkeys(SYSTEMS, UNKNOWN), "G54": ZERO})
+    written: dict[str, Vector] = field(default_factory=lambda: dict.fromkeys(SYSTEMS, UNKNOWN))
+    machine: Vector = UNKNOWN
+    parks: dict[str, Vector] = field(default_factory=lambda: dict.fromkeys(PARKS, UNKNOWN))
+    local: Vector = ZERO
+    stored_local: Vector | None = None
+
+    @classmethod
+    def at_start(cls, stored: Stored) -> Frames:
+        """The frames of a controller with these stored positions."""
+        return cls(
+            machine=_scaled(stored.machine_zero_m),
+            parks={"G28": _scaled(stored.g28_m), "G30": _scaled(stored.g30_m)},
+        )
+
+    @property
+    def offset(self) -> Vector:
+        """What is added to a written coordinate; NaN where the active system's origin is not known."""
+        return _added(self.origins[self.active], self.local)
+
+    def select(self, system: str, has_moved: bool) -> Frames:
+        """G54 to G59.3. Before the first motion an unknown system becomes the program's frame."""
+        frames = self
+        for axis in range(3):
+            if not has_moved and math.isnan(self.origins[system][axis]):
+                frames = frames.forgotten(axis, system)
+        return replace(frames, active=system).settled()
+
+    def set_origin(self, system: str, values: dict[int, float], has_moved: bool) -> Frames:
+        """G10 L2: origins in machine coordinates, by axis."""
+        origins, written, machine = dict(self.origins), dict(self.written), list(self.machine)
+        for axis, value in values.items():
+            written[system] = _with(written[system], axis, value)
+            is_frame = not has_moved and system == self.active and origins[system][axis] == 0.0
+            if math.isnan(machine[axis]) and is_frame:
+                machine[axis] = -value  # nothing has moved in it yet: it stays the program's frame
+            else:
+                origins[system] = _with(origins[system], axis, machine[axis] + value)
+        return replace(self, origins=origins, written=written, machine=_vector(machine)).settled()
+
+    def touch_off(self, system: str, values: dict[int, float], position: Vector) -> Frames:
+        """G10 L20: origins such that the present position has these coordinates, by axis."""
+        origins, written = dict(self.origins), dict(self.written)
+        for axis, value in values.items():
+            origin = position[axis] - self.local[axis] - value
+            origins[system] = _with(origins[system], axis, origin)
+            written[system] = _with(written[system], axis, origin - self.machine[axis])
+        return replace(self, origins=origins, written=written)
+
+    def set_position(self, values: dict[int, float], position: Vector) -> Frames:
+        """G92: the present position gets these coordinates, by axis."""
+        local = self.local
+        for axis, value in values.items():
+            local = _with(local, axis, position[axis] - value - self.origins[self.active][axis])
+        return replace(self, local=local, stored_local=local)
+
+    def with_local(self, local: Vector, stored: Vector | None) -> Frames:
+        """G92.1 to G92.3."""
+        return replace(self, local=local, stored_local=stored)
+
+    def with_park(self, name: str, position: Vector) -> Frames:
+        """G28.1, G30.1."""
+        return replace(self, parks={**self.parks, name: position})
+
+    def forgotten(self, axis: int, system: str) -> Frames:
+        """The frame's origin on one axis moves to a system whose relation to the others is not known."""
+        origins = {name: _with(origin, axis, math.nan) for name, origin in self.origins.items()}
+        origins[system] = _with(origins[system], axis, 0.0)
+        parks = {name: _with(park, axis, math.nan) for name, park in self.parks.items()}
+        return replace(self, origins=origins, parks=parks, machine=_with(self.machine, axis, math.nan))
+
+    def settled(self) -> Frames:
+        """Unknown origins and the machine's zero from what is known on each axis."""
+        origins, machine = dict(self.origins), list(self.machine)
+        for axis in range(3):
+            for name in SYSTEMS:
+                if math.isnan(machine[axis]):
+                    machine[axis] = origins[name][axis] - self.written[name][axis]
+            for name in SYSTEMS:
+                if math.isnan(origins[name][axis]):
+                    origins[name] = _with(origins[name], axis, machine[axis] + self.written[name][axis])
+        return replace(self, origins=origins, machine=_vector(machine))
+
+
+def _scaled(position_m: Vector) -> Vector:
+    return _vector([1e3 * value for value in position_m])
+
+
+def _vector(values: list[float]) -> Vector:
+    x, y, z = values
+    return x, y, z
+
+
+def _with(vector: Vector, axis: int, value: float) -> Vector:
+    values = list(vector)
+    values[axis] = value
+    return _vector(values)
+
+
+def _added(first: Vector, second: Vector) -> Vector:
+    return _vector([a + b for a, b in zip(first, second, strict=True)])

@@ -1,0 +1,120 @@
+"""The part on a printer's bed: room for the beads, beads in the air, and nothing that runs into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from industriverse_core.artefacts import Severity
+from industriverse_core.program import Op
+from industriverse_core.units import MM
+from shield_node.gates.context import Context
+from shield_node.gates.deposit import WIDEST_BEAD
+from shield_node.gates.registry import Hits, Seen, rule
+
+TOUCH = 1.0  # nozzle diameters below the part's top: the nozzle scrapes
+CRASH = 2.0
+LONGEST_BRIDGE_M = 5e-3  # a shorter one hardens without a fan
+SOFT_C = 70.0  # polymers that soften below it stay soft without a fan
+
+
+@rule("part.collision", "The nozzle does not run into what has been printed.")
+def collision(context: Context) -> Iterator[Hits]:
+    """A height map of the bed knows the top of the part under every path. One nozzle diameter below it is a warning,
+    two are an error."""
+    extruder = context.profile.extruder
+    if extruder is None:
+        return
+    depth, unit = context.deposit.collision_m, extruder.nozzle_diameter
+    for severity, hit in (
+        (Severity.ERROR, depth > CRASH * unit),
+        (Severity.WARNING, (depth > TOUCH * unit) & (depth <= CRASH * unit)),
+    ):
+        yield Hits(
+            severity,
+            np.flatnonzero(hit),
+            lambda i: Seen(
+                f"the nozzle runs {depth[i] / MM:.2f} mm below the top of what has been printed there.",
+                "Lift the nozzle before it travels, or check Z.",
+                depth[i] / MM,
+                TOUCH * unit / MM,
+                "mm",
+            ),
+        )
+
+
+@rule("part.overfill", "There is room for what is printed.")
+def overfill(context: Context) -> Iterator[Hits]:
+    """Beads wider than 2.5 nozzle diameters, for the height that they really have above what lies below them, run into
+    each other and pile up. The excess adds up from move to move and is used up by narrower beads; more than the
+    profile's max_stationary_extrusion is an error. Purge lines pass. The usual cause is a wrong flow (M221) or
+    filament."""
+    extruder = context.profile.extruder
+    if extruder is None:
+        return
+    excess = context.deposit.overfill_m3 / context.filament_area_m2
+    over = excess > extruder.max_stationary_extrusion
+    yield Hits(
+        Severity.ERROR,
+        np.flatnonzero(over & ~context.before(over, 0)),
+        lambda i: Seen(
+            f"beads wider than {WIDEST_BEAD:g} nozzle diameters have left {excess[i] / MM:.1f} mm of filament without "
+            f"room; {extruder.max_stationary_extrusion / MM:g} mm are allowed.",
+            "Check the flow (M221), the filament's diameter and the layer height.",
+            excess[i] / MM,
+            extruder.max_stationary_extrusion / MM,
+            "mm",
+        ),
+    )
+
+
+@rule("part.bridge_fan", "Bridges of a material that stays soft are printed with the fan on.")
+def bridge_fan(context: Context) -> Iterator[Hits]:
+    """A bead that hangs in the air for more than 5 mm sags unless it is cooled, when the material softens below
+    70 degC (PLA). One warning for each time that the fan is off."""
+    material = context.material
+    if material is None or material.kind != "polymer" or not material.softening < SOFT_C:
+        return
+    hanging = context.deposit.hanging_m
+    fans = context.is_op(Op.SET_FAN)
+    last = context.last(fans)
+    off = np.ones(len(context.program), bool) if not len(last) else (last < 0) | ~(context.program.value[last] > 0.0)
+    where = np.flatnonzero((hanging > LONGEST_BRIDGE_M) & off)
+    yield Hits(
+        Severity.WARNING,
+        where[np.unique(last[where], return_index=True)[1]],
+        lambda i: Seen(
+            f"a bridge of {hanging[i] / MM:.1f} mm is printed with the fan off; "
+            f"{LONGEST_BRIDGE_M / MM:g} mm of {material.id} hold without.",
+            "Switch the fan on (M106), or print it with support.",
+            hanging[i] / MM,
+            LONGEST_BRIDGE_M / MM,
+            "mm",
+        ),
+    )
+
+
+@rule("part.homing", "Nothing homes or probes downwards once a part stands on the bed.")
+def homing(context: Context) -> Iterator[Hits]:
+    """Z that homes to its lower end, and a levelled bed, drive the nozzle or the probe into the part. What counts as
+    a part is more filament than the profile's max_stationary_extrusion on a path; prime lines before levelling pass.
+    """
+    extruder, z = context.profile.extruder, context.profile.kinematics.z
+    if extruder is None:
+        return
+    laid = np.cumsum(np.where(context.is_travelling, context.fresh_m3, 0.0)) / context.filament_area_m2
+    downwards = context.is_op(Op.LEVEL_BED)
+    if z.home <= 0.5 * (z.minimum + z.maximum):
+        downwards |= context.is_op(Op.HOME) & ((context.program.target & 4) != 0)
+    yield Hits(
+        Severity.ERROR,
+        np.flatnonzero(downwards & (laid > extruder.max_stationary_extrusion)),
+        lambda i: Seen(
+            f"Z homes or probes after {laid[i] / MM:.0f} mm of filament were printed; the part stands in the way.",
+            "Home X and Y alone (G28 X Y), or home before printing.",
+            laid[i] / MM,
+            extruder.max_stationary_extrusion / MM,
+            "mm",
+        ),
+    )
