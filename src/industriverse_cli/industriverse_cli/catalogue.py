@@ -23,6 +23,7 @@ def machines(json: Json = False) -> None:
             "machines": [
                 {
                     "id": profile.id, "title": profile.title, "kind": profile.kind, "protocol": profile.protocol.family,
+                    "planner": profile.kinematics.planner,
                     "envelope_m": {
                         name: [axis.minimum, axis.maximum]
                         for name, axis in zip(axes, profile.kinematics.axes(), strict=True)
@@ -33,9 +34,13 @@ def machines(json: Json = False) -> None:
         })  # fmt: skip
         return
     rows = [
-        (profile.id, profile.kind, profile.protocol.family, _envelope(profile), profile.title) for profile in profiles
-    ]
-    _print_table(("machine", "kind", "protocol", "travel [mm]", "title"), rows)
+        (
+            profile.id, profile.kind, profile.protocol.family, profile.kinematics.planner.replace("_", " "),
+            _envelope(profile), profile.title,
+        )
+        for profile in profiles
+    ]  # fmt: skip
+    _print_table(("machine", "kind", "protocol", "planner", "travel [mm]", "title"), rows)
 
 
 def materials(json: Json = False) -> None:

@@ -193,7 +193,10 @@ def test_show(run, good):
 
 def test_lists(run):
     assert "Original Prusa i3 MK3S" in run("machines")[1]
-    assert {each["id"] for each in strict(run("machines", "--json")[1])["machines"]} == {"grbl_mill", "prusa_mk3s"}
+    assert {each["id"]: each["planner"] for each in strict(run("machines", "--json")[1])["machines"]} == {
+        "ender3": "classic_jerk", "grbl_mill": "junction_deviation", "prusa_mk3s": "classic_jerk",
+        "voron_24": "square_corner",
+    }  # fmt: skip
     assert "nozzle [degC]" in run("materials")[1]
     assert {"PLA", "Al6061"} <= {each["id"] for each in strict(run("materials", "--json")[1])["materials"]}
 

@@ -63,7 +63,10 @@ class Kinematics(Document):
     junction_deviation: Metres = Field(default=1e-5, gt=0)
     square_corner_velocity: MetresPerSecond = Field(default=5e-3, gt=0, description="Klipper's setting of this name")
     minimum_cruise_ratio: Ratio = Field(default=0.5, ge=0, lt=1, description="Klipper's setting of this name")
-    arc_resolution: Metres = Field(default=1e-3, gt=0, description="length of the segments that Klipper makes of arcs")
+    arc_resolution: Metres = Field(
+        default=1e-3, gt=0, description="length of the segments that Marlin and Klipper make of arcs"
+    )
+    circle_segments: int = Field(default=24, ge=3, le=1000, description="fewest segments that Marlin makes of a circle")
     print_acceleration: MetresPerSecond2 = Field(gt=0)
     travel_acceleration: MetresPerSecond2 = Field(gt=0)
     rapid_speed: MetresPerSecond = Field(gt=0, description="speed of a move without a feed")

@@ -1,8 +1,10 @@
 """The motion planner: how long each instruction moves and how fast, as the machine's own controller decides.
 
-Two ways of taking corners: classic jerk (Marlin) and junction deviation (GRBL). Speeds are trapezoids with
-look-ahead: a backward pass (can it still stop?) and a forward pass (can it be that fast already?). Motion stops
-at instructions that wait. Heating, homing and levelling take no time here; the oracle knows them.
+Three families of controllers take corners in their own ways: Marlin by classic jerk, GRBL by junction deviation,
+Klipper by square corner velocity. The profile names its family. Speeds are trapezoids with look-ahead: a backward pass
+(can it still stop?) and a forward pass (can it be that fast already?). Arcs are the chains of segments that the
+controller makes of them. Motion stops at instructions that wait. Heating, homing and levelling take no time here; the
+oracle knows them.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from industriverse_core import motion_blocks as mb
 from industriverse_core.errors import ErrorCode, PredictionError
 from industriverse_core.machine import MachineProfile
+from industriverse_core.motion_blocks import GRBL, KLIPPER, MARLIN
 from industriverse_core.program import Limit, Op, Program
 from industriverse_core.telemetry import Vector
 from industriverse_core.units import filament_area_m2
@@ -23,14 +27,21 @@ SYNCHRONISING = (
     Op.FLOOD_ON, Op.MIST_ON, Op.COOLANT_OFF, Op.PROGRAM_STOP, Op.OPTIONAL_PROGRAM_STOP, Op.PROGRAM_END,
     Op.HOME, Op.LEVEL_BED, Op.WAIT_HEATER, Op.MOTORS_OFF,
 )  # fmt: skip
+_STOPS = np.zeros(256, np.bool_)
+_STOPS[[int(op) for op in SYNCHRONISING]] = True
+_PLANNED = ("op", "x_m", "y_m", "z_m", "center_1_m", "center_2_m", "turns", "target", "feed_m_s", "extrude_m3", "value")
+FAMILIES = {"classic_jerk": MARLIN, "junction_deviation": GRBL, "square_corner": KLIPPER}
+MAX_ARC_SEGMENTS = 10_000_000  # of all arcs of a program; each takes 60 bytes while it is planned
 _REASONS = {
-    1: ("its position is not a finite number", "Mend the coordinates."),
-    2: ("no finite speed above zero is stated for it", "Give the move a feed, and limits above zero."),
-    3: (
+    mb.NOT_FINITE: ("its position is not a finite number", "Mend the coordinates."),
+    mb.NO_SPEED: ("no finite speed above zero is stated for it", "Give the move a feed, and limits above zero."),
+    mb.NO_ACCELERATION: (
         "no finite acceleration above zero is stated for what it moves",
         "Give the machine acceleration limits above zero; a machine without an extruder feeds no filament.",
     ),
-    4: ("the limit that it sets is not a number of zero or more", "Mend the limit."),
+    mb.NO_LIMIT: ("the limit that it sets is not a number of zero or more", "Mend the limit."),
+    mb.NO_TIME: ("its dwell is not a time", "Give the dwell zero or more seconds."),
+    mb.TOO_MANY: ("the arcs up to it are cut into more than {most} segments", "Divide the program."),
 }
 
 
@@ -42,7 +53,8 @@ class MotionPlan:
         duration_s: time of the move or dwell.
         end_s: motion clock at the end of the instruction (moves and dwells alone).
         length_m: path length; of the filament, where only the filament moves.
-        entry_m_s, cruise_m_s, exit_m_s: speeds of the trapezoid along the path.
+        entry_m_s, cruise_m_s, exit_m_s: speeds of the trapezoid along the path. An arc is planned as a chain of
+            segments; it has the one trapezoid with the length and the duration of the chain.
         acceleration_m_s2: of both ramps.
     """
 
@@ -76,37 +88,65 @@ def filament_length_m(program: Program) -> np.ndarray:
 
 
 def plan_motion(program: Program, profile: MachineProfile) -> MotionPlan:
-    """Plan all moves. Raises PredictionError (CANNOT_PREDICT) for a move without finite position, speed or limit."""
-    from industriverse_core import motion_kernels as kernels
+    """Plan all moves as the profile's controller does (`kinematics.planner`).
 
-    columns, count = program.columns, len(program)
-    blocks = np.zeros((5, count))
-    deviation = profile.kinematics.planner == "junction_deviation"
-    centre = np.column_stack([columns["center_1_m"], columns["center_2_m"]])
-    index, why = kernels.prepare(
-        columns["op"], program.positions_m(), columns["feed_m_s"], filament_length_m(program), centre,
-        columns["turns"], columns["target"], columns["value"], np.isin(columns["op"], SYNCHRONISING),
-        controller_limits(profile), profile.kinematics.rapid_speed, deviation, blocks,
+    Raises PredictionError (CANNOT_PREDICT) for a move without finite position, speed or limit.
+    """
+    from industriverse_core import motion_kernels as kernels
+    from industriverse_core.motion_klipper import klipper_look_ahead
+
+    family = FAMILIES[profile.kinematics.planner]
+    settings = planner_settings(profile)
+    op, x, y, z, c1, c2, turns, target, feed, extrude, value = (program.columns[name] for name in _PLANNED)
+    most, index = kernels.count_blocks(op, x, y, z, c1, c2, turns, target, family, settings, MAX_ARC_SEGMENTS)
+    if index >= 0:
+        seen, remedy = _REASONS[mb.TOO_MANY]
+        raise _refusal(program, index, seen.format(most=MAX_ARC_SEGMENTS), remedy)
+    blocks = np.empty((mb.KLIPPER_BLOCK_SIZE if family == KLIPPER else mb.BLOCK_SIZE, most))
+    owner, stops, length = np.empty(most, np.int32), np.empty(most, np.bool_), np.zeros(len(program))
+    per_m3 = 1.0 / filament_area_m2(program.metadata.filament_diameter_m)
+    count, index, why = kernels.prepare(
+        op, x, y, z, feed, extrude, c1, c2, turns, target, value, per_m3, _STOPS, family, settings,
+        controller_limits(profile), blocks, owner, stops, length,
     )  # fmt: skip
     if index >= 0:
         raise _refusal(program, index, *_REASONS[why])
-    dwell = columns["op"] == Op.DWELL
-    duration = np.where(dwell, columns["value"], 0.0)
-    if not np.all((duration >= 0.0) & np.isfinite(duration)):
-        index = int(np.argmin((duration >= 0.0) & np.isfinite(duration)))
-        raise _refusal(program, index, "its dwell is not a time", "Give the dwell zero or more seconds.")
-    moves = np.flatnonzero(blocks[1] > 0.0)
-    entry, leaving, cruise = np.zeros(count), np.zeros(count), np.zeros(count)
-    kernels.look_ahead(blocks, moves, profile.protocol.planner_blocks - 1, entry, leaving)
-    kernels.trapezoids(blocks, moves, entry, leaving, cruise, duration)
-    return MotionPlan(duration, np.cumsum(duration), blocks[0], entry, cruise, leaving, blocks[2])
+    if family == KLIPPER:
+        klipper_look_ahead(blocks, count)
+    else:
+        kernels.look_ahead(blocks, stops, count, horizon(profile))
+    columns = np.zeros((kernels.COLUMNS, len(program)))
+    kernels.finish(op, value, blocks, owner, stops, count, family, length, columns)
+    duration, end, entry, cruise, leaving, acceleration = columns
+    return MotionPlan(duration, end, length, entry, cruise, leaving, acceleration)
+
+
+def horizon(profile: MachineProfile) -> int:
+    """Blocks that the controller sees after the one that it carries out.
+
+    Of Marlin's ring of blocks one stays free, and the one that is being carried out is planned no more; GRBL plans that
+    one on.
+    """
+    return max(1, profile.protocol.planner_blocks - (2 if profile.kinematics.planner == "classic_jerk" else 1))
+
+
+def planner_settings(profile: MachineProfile) -> np.ndarray:
+    """What no program changes, indexed as motion_blocks.py says."""
+    kinematics = profile.kinematics
+    settings = np.zeros(mb.SETTINGS_SIZE)
+    settings[mb.RAPID] = kinematics.rapid_speed
+    settings[mb.ARC_RESOLUTION] = kinematics.arc_resolution
+    settings[mb.CIRCLE_SEGMENTS] = kinematics.circle_segments
+    if kinematics.planner == "square_corner":
+        settings[mb.RAPID] = min(kinematics.x.max_speed, kinematics.y.max_speed)  # Klipper's max_velocity
+        settings[mb.CORNER_SQUARED] = kinematics.square_corner_velocity**2
+        settings[mb.SMOOTHING] = 1.0 - kinematics.minimum_cruise_ratio
+    return settings
 
 
 def controller_limits(profile: MachineProfile) -> np.ndarray:
     """The limits with which the machine's controller starts, indexed by Limit; unlimited where none is stated."""
-    from industriverse_core.motion_kernels import LIMIT_COUNT
-
-    limits = np.full(LIMIT_COUNT, math.inf)
+    limits = np.full(mb.LIMIT_COUNT, math.inf)
     kinematics = profile.kinematics
     for number, axis in enumerate(kinematics.axes()):
         limits[Limit.SPEED_X + number] = axis.max_speed
@@ -115,6 +155,7 @@ def controller_limits(profile: MachineProfile) -> np.ndarray:
     limits[Limit.PRINT_ACCELERATION] = limits[Limit.RETRACT_ACCELERATION] = kinematics.print_acceleration
     limits[Limit.TRAVEL_ACCELERATION] = kinematics.travel_acceleration
     limits[Limit.JUNCTION_DEVIATION] = kinematics.junction_deviation
+    limits[mb.PRESSURE_ADVANCE] = 0.0
     if profile.extruder is not None:
         limits[Limit.SPEED_E] = profile.extruder.max_speed
         limits[Limit.ACCELERATION_E] = profile.extruder.max_acceleration
@@ -153,7 +194,7 @@ def _follow_arc(
     program: Program, index: int, fraction: float, start: np.ndarray, end: np.ndarray, point: np.ndarray
 ) -> None:
     """Put the point's two coordinates of the arc's plane onto the arc; the third is linear already."""
-    from industriverse_core.motion_kernels import arc_sweep, plane_axes
+    from industriverse_core.motion_arcs import arc_sweep, plane_axes
 
     a, b, _ = plane_axes(int(program.columns["target"][index]))
     c1, c2 = float(program.columns["center_1_m"][index]), float(program.columns["center_2_m"][index])

@@ -1,6 +1,9 @@
-"""The planner's loops over all instructions, compiled by numba. Imported lazily by motion.py: numba is heavy.
+"""The planner's loops over a whole program, compiled by numba. Imported lazily by motion.py: numba is heavy.
 
-Arrays are columns of the program (program.py); a vector of four is (x, y, z, filament) for one metre of path.
+Three passes. `prepare` cuts the rows of a program into blocks and gives each its speed, acceleration and highest entry
+speed, as the family of the controller does (motion_marlin.py, motion_grbl.py, motion_klipper.py). The look-ahead goes
+from the last block to the first: can it still stop? `finish` goes from the first to the last: can it be that fast
+already? It makes the trapezoids and adds the blocks of a row together.
 """
 
 from __future__ import annotations
@@ -9,319 +12,309 @@ import math
 
 import numpy as np
 
-from industriverse_core.compiled import compiled
-from industriverse_core.program import Limit, Op, Plane
+from industriverse_core import motion_blocks as mb
+from industriverse_core.compiled import compiled_ieee as compiled
+from industriverse_core.motion_arcs import ARC_SIZE, LENGTH, arc_point, begin_arc
+from industriverse_core.motion_blocks import GRBL, KLIPPER, MARLIN, Before, Block, Rates, Unit
+from industriverse_core.motion_grbl import grbl_block
+from industriverse_core.motion_klipper import klipper_block
+from industriverse_core.motion_marlin import marlin_block
+from industriverse_core.program import Op
 
 Array = np.ndarray
 
-TRAVERSE, FEED, ARC = int(Op.STRAIGHT_TRAVERSE), int(Op.STRAIGHT_FEED), int(Op.ARC_FEED)
-DWELL, SET_LIMIT = int(Op.DWELL), int(Op.SET_LIMIT)
-ZX, YZ = int(Plane.ZX), int(Plane.YZ)
-ACCELERATION, SPEED, JERK = int(Limit.ACCELERATION_X), int(Limit.SPEED_X), int(Limit.JERK_X)
-PRINT_ACCELERATION, TRAVEL_ACCELERATION = int(Limit.PRINT_ACCELERATION), int(Limit.TRAVEL_ACCELERATION)
-RETRACT_ACCELERATION, JUNCTION_DEVIATION = int(Limit.RETRACT_ACCELERATION), int(Limit.JUNCTION_DEVIATION)
-LIMIT_COUNT = 64  # limits are kept in an array indexed by Limit
-
-MARLIN_ARC_SEGMENT_M = 1e-3  # Marlin's MM_PER_ARC_SEGMENT
-MARLIN_CIRCLE_SEGMENTS = 72  # Marlin's MIN_CIRCLE_SEGMENTS
-GRBL_ARC_TOLERANCE_M = 2e-6  # GRBL's default for $12
-BEFORE_SIZE = 6  # direction (4), nominal and safe speed of the move before
-COASTING = 0.99  # Marlin: below this share of the safe speeds a junction is taken as stop and start
+TRAVERSE, ARC = int(Op.STRAIGHT_TRAVERSE), int(Op.ARC_FEED)
+DWELL, SET_LIMIT, SET_ADVANCE = int(Op.DWELL), int(Op.SET_LIMIT), int(Op.SET_PRESSURE_ADVANCE)
+HUGE = 1e300  # the inverse of a limit of zero
+DURATION, END, ENTRY, CRUISE, EXIT, ACCELERATION = range(6)  # [s], [s], [m/s], [m/s], [m/s], [m/s^2]
+COLUMNS = 6
 
 
 @compiled
-def arc_sweep(a0: float, b0: float, a1: float, b1: float, c1: float, c2: float, turns: int) -> float:
-    """Signed angle [rad] of an arc in its plane; a begun turn without an end angle is a full circle."""
-    sweep = math.atan2(b1 - c2, a1 - c1) - math.atan2(b0 - c2, a0 - c1)
-    if turns < 0:
-        sweep = -sweep
-    sweep = sweep % (2.0 * math.pi)
-    if sweep < 1e-9:
-        sweep = 2.0 * math.pi
-    sweep += 2.0 * math.pi * (abs(turns) - 1)
-    return -sweep if turns < 0 else sweep
-
-
-@compiled
-def plane_axes(plane: int) -> tuple[int, int, int]:
-    """First, second and normal axis of an arc's plane."""
-    if plane == ZX:
-        return 2, 0, 1
-    if plane == YZ:
-        return 1, 2, 0
-    return 0, 1, 2
-
-
-@compiled
-def _line(start: Array, end: Array, extruded_m: float, first: Array, last: Array, shares: Array) -> float:
-    """Length [m] of a straight move (of the filament, where nothing else moves) and its direction."""
-    length = math.sqrt((end[0] - start[0]) ** 2 + (end[1] - start[1]) ** 2 + (end[2] - start[2]) ** 2)
-    if length == 0.0:
-        length = abs(extruded_m)
-    if length > 0.0:
-        for axis in range(3):
-            first[axis] = last[axis] = (end[axis] - start[axis]) / length
-        first[3] = last[3] = extruded_m / length
-        shares[:] = np.abs(first)
-    return length
-
-
-@compiled
-def _arc(
-    start: Array, end: Array, extruded_m: float, c1: float, c2: float, turns: int, plane: int, first: Array,
-    last: Array, shares: Array,
-) -> tuple[float, float, float]:  # fmt: skip
-    """Length [m], radius [m] and angle [rad] of an arc or helix, its directions at both ends, and the largest
-    share of the path speed that each axis gets on it."""
-    a, b, normal = plane_axes(plane)
-    sweep = arc_sweep(start[a], start[b], end[a], end[b], c1, c2, turns)
-    r0 = math.hypot(start[a] - c1, start[b] - c2)
-    r1 = math.hypot(end[a] - c1, end[b] - c2)
-    radius = 0.5 * (r0 + r1)
-    rise = end[normal] - start[normal]
-    length = math.hypot(radius * sweep, rise)
-    if r0 == 0.0 or r1 == 0.0:
-        return math.nan, radius, sweep
-    share = radius * abs(sweep) / length
-    turn = math.copysign(share, sweep)
-    first[a], first[b] = -(start[b] - c2) / r0 * turn, (start[a] - c1) / r0 * turn
-    last[a], last[b] = -(end[b] - c2) / r1 * turn, (end[a] - c1) / r1 * turn
-    first[normal] = last[normal] = rise / length
-    first[3] = last[3] = extruded_m / length
-    shares[a] = shares[b] = share
-    shares[normal], shares[3] = abs(first[normal]), abs(first[3])
-    return length, radius, sweep
-
-
-@compiled
-def _acceleration(shares: Array, limits: Array, junction_deviation: bool, path: bool) -> float:
-    """Path acceleration [m/s^2]: the kind of move's own, lowered until no axis exceeds its limit."""
-    if junction_deviation:
-        value = math.inf
-    elif not path:
-        value = limits[RETRACT_ACCELERATION]
-    elif shares[3] > 0.0:
-        value = limits[PRINT_ACCELERATION]
-    else:
-        value = limits[TRAVEL_ACCELERATION]
-    for axis in range(4):
-        if shares[axis] > 0.0:
-            value = min(value, limits[ACCELERATION + axis] / shares[axis])
-    return value
-
-
-@compiled
-def _classic_arc_speed(radius: float, limits: Array, plane: int) -> float:
-    """Speed [m/s] at which the corners between Marlin's arc segments reach the jerk limit."""
-    a, b, _ = plane_axes(plane)
-    turn = min(MARLIN_ARC_SEGMENT_M / radius, 2.0 * math.pi / MARLIN_CIRCLE_SEGMENTS)
-    return float(min(limits[JERK + a], limits[JERK + b]) / (2.0 * math.sin(0.5 * turn)))
-
-
-@compiled
-def _deviation_speed(cosine: float, acceleration: float, deviation_m: float) -> float:
-    """Corner speed [m/s] by junction deviation; `cosine` of the angle between the two directions.
-
-    Sonny Jeon, "Improving Grbl: Cornering Algorithm" (2011): v^2 = a d s / (1 - s), s = sin(theta / 2).
-    """
-    if cosine < -0.999999:
-        return 0.0
-    sine = math.sqrt(0.5 * (1.0 + cosine))
-    if sine > 0.9999999:
-        return math.inf
-    return math.sqrt(acceleration * deviation_m * sine / (1.0 - sine))
-
-
-@compiled
-def _deviation_arc_speed(radius: float, sweep: float, acceleration: float, deviation_m: float) -> float:
-    """Speed [m/s] at which the corners between GRBL's arc segments reach the junction limit."""
-    chord = math.sqrt(GRBL_ARC_TOLERANCE_M * max(2.0 * radius - GRBL_ARC_TOLERANCE_M, GRBL_ARC_TOLERANCE_M))
-    segments = math.floor(0.5 * abs(sweep) * radius / chord)
-    if segments < 2.0:
-        return math.inf
-    return _deviation_speed(math.cos(sweep / segments), acceleration, deviation_m)
-
-
-@compiled
-def _safe_speed(direction: Array, nominal: float, limits: Array) -> float:
-    """Speed [m/s] from which every axis may stop at once (Marlin's classic jerk)."""
-    speed = nominal
-    for axis in range(4):
-        share = abs(direction[axis])
-        if share * speed > limits[JERK + axis]:
-            speed = limits[JERK + axis] / share
-    return speed
-
-
-@compiled
-def _classic_junction(before: Array, after: Array, nominal: float, safe: float, limits: Array) -> float:
-    """Corner speed [m/s] that keeps each axis' speed step within its jerk (Marlin planner.cpp, CLASSIC_JERK)."""
-    speed = min(float(before[4]), nominal)
-    factor = 1.0
-    for axis in range(4):
-        leaving = before[axis] * speed * factor
-        entering = after[axis] * speed * factor
-        same_way = leaving * entering > 0.0
-        step = abs(leaving - entering) if same_way else max(abs(leaving), abs(entering))
-        if step > limits[JERK + axis]:
-            factor *= limits[JERK + axis] / step
-    speed *= factor
-    if before[5] > COASTING * speed and safe > COASTING * speed:
-        return safe
-    return speed
-
-
-@compiled
-def prepare(
-    op: Array, xyz: Array, feed: Array, filament_m: Array, centre: Array, turns: Array, target: Array, value: Array,
-    synchronising: Array, limits: Array, rapid_m_s: float, junction_deviation: bool, blocks: Array,
+def count_blocks(
+    op: Array, x: Array, y: Array, z: Array, c1: Array, c2: Array, turns: Array, target: Array, family: int,
+    settings: Array, most: int,
 ) -> tuple[int, int]:  # fmt: skip
-    """Length, nominal speed, acceleration and highest entry speed of each move.
-
-    Args:
-        xyz: end points, shape (n, 3) [m]; the first move starts at the origin.
-        filament_m: filament fed, shape (n,) [m].
-        synchronising: mask of the instructions at which motion stops.
-        limits: indexed by Limit; changed by the program's SET_LIMITs.
-        blocks: out, shape (5, n): length, nominal speed, acceleration, highest entry speed, 1 = starts from rest.
-
-    Returns (first instruction that cannot be planned or -1, why: 1 not finite, 2 no speed, 3 no acceleration,
-    4 a limit that is no limit).
-    """
-    before = np.zeros(BEFORE_SIZE)
-    start, first, last, shares = np.zeros(3), np.zeros(4), np.zeros(4), np.zeros(4)
-    at_rest = True
+    """Blocks that `prepare` may make of the program, and the first row with which arcs have more than `most`, or -1."""
+    arc, start, end = np.zeros(ARC_SIZE), np.zeros(3), np.zeros(3)
+    count = segments = 0
     for i in range(len(op)):
-        if op[i] == SET_LIMIT and 0 <= target[i] < LIMIT_COUNT:
-            if not 0.0 <= value[i] < math.inf:
-                return i, 4
-            limits[target[i]] = value[i]
-        at_rest = at_rest or synchronising[i]
-        end = xyz[i]
-        if TRAVERSE <= op[i] <= ARC:
-            first[:] = 0.0
-            last[:] = 0.0
-            if op[i] == ARC:
-                length, radius, sweep = _arc(
-                    start, end, filament_m[i], centre[i, 0], centre[i, 1], turns[i], target[i], first, last, shares
-                )
-            else:
-                radius, sweep = math.inf, 0.0
-                length = _line(start, end, filament_m[i], first, last, shares)
-            blocks[0, i] = length
-            if not math.isfinite(length):
-                return i, 1
-            if length > 0.0:
-                why = _plan_block(
-                    i, feed[i], first, last, shares, radius, sweep, target[i], at_rest, before, limits, rapid_m_s,
-                    junction_deviation, blocks,
-                )  # fmt: skip
-                if why != 0:
-                    return i, why
-                at_rest = False
-        start[:] = end
-    return -1, 0
+        code = op[i]
+        if TRAVERSE <= code < ARC:
+            count += 1
+        elif code == ARC:
+            end[0], end[1], end[2] = x[i], y[i], z[i]
+            if i > 0:
+                start[0], start[1], start[2] = x[i - 1], y[i - 1], z[i - 1]
+            parts = begin_arc(
+                family, start, end, c1[i], c2[i], turns[i], target[i], settings[mb.ARC_RESOLUTION],
+                settings[mb.CIRCLE_SEGMENTS], arc,
+            )  # fmt: skip
+            count += parts
+            segments += parts
+            if segments > most:
+                return count, i
+    return count, -1
 
 
 @compiled
-def _plan_block(
-    i: int, feed: float, first: Array, last: Array, shares: Array, radius: float, sweep: float, plane: int,
-    at_rest: bool, before: Array, limits: Array, rapid_m_s: float, junction_deviation: bool, blocks: Array,
-) -> int:  # fmt: skip
-    """Fill one move's column of `blocks`. `before`: direction (4), nominal and safe speed of the move before."""
-    nominal = _nominal(feed, shares, limits, rapid_m_s)
-    path = shares[0] + shares[1] + shares[2] > 0.0
-    acceleration = _acceleration(shares, limits, junction_deviation, path)
-    if sweep != 0.0 and junction_deviation:
-        nominal = min(nominal, _deviation_arc_speed(radius, sweep, acceleration, limits[JUNCTION_DEVIATION]))
-    elif sweep != 0.0:
-        nominal = min(nominal, _classic_arc_speed(radius, limits, plane))
-    if not 0.0 < nominal < math.inf:
-        return 2
-    if not 0.0 < acceleration < math.inf:
-        return 3
-    safe = 0.0 if junction_deviation else _safe_speed(first, nominal, limits)
-    if at_rest:
-        entry = safe
-    elif junction_deviation:
-        entry = _deviation_entry(before, first, min(nominal, before[4]), limits)
-    else:
-        entry = _classic_junction(before, first, nominal, safe, limits)
-    blocks[1, i], blocks[2, i], blocks[3, i], blocks[4, i] = nominal, acceleration, entry, 1.0 if at_rest else 0.0
-    before[:4] = last
-    before[4] = nominal
-    before[5] = 0.0 if junction_deviation else _safe_speed(last, nominal, limits)
+def _inverse(limit: float) -> float:
+    return 1.0 / limit if limit > 0.0 else HUGE
+
+
+@compiled
+def rates_of(limits: Array, settings: Array) -> Rates:
+    """The limits in force and the machine's settings as the families' functions take them."""
+    v, a, j = mb.SPEED_LIMIT, mb.ACCELERATION_LIMIT, mb.JERK_LIMIT
+    return (
+        _inverse(limits[v]), _inverse(limits[v + 1]), _inverse(limits[v + 2]), _inverse(limits[v + 3]),
+        _inverse(limits[a]), _inverse(limits[a + 1]), _inverse(limits[a + 2]), _inverse(limits[a + 3]),
+        _inverse(limits[j]), _inverse(limits[j + 1]), _inverse(limits[j + 2]), _inverse(limits[j + 3]),
+        limits[j], limits[j + 1], limits[j + 2], limits[j + 3],
+        limits[mb.PRINT_ACCELERATION], limits[mb.TRAVEL_ACCELERATION], limits[mb.RETRACT_ACCELERATION],
+        limits[mb.PRESSURE_ADVANCE], limits[mb.JUNCTION_DEVIATION], settings[mb.RAPID], settings[mb.CORNER_SQUARED],
+        settings[mb.SMOOTHING],
+    )  # fmt: skip
+
+
+@compiled
+def _change_limit(family: int, run: Array, target: int, value: float, limits: Array) -> int:
+    """Carry out one SET_LIMIT; returns 0 or why not.
+
+    Klipper reads M204 alone, and of that S, or P and T together, of which the lower counts: `run` remembers both within
+    one run of SET_LIMITs.
+    """
+    if not 0.0 <= value < math.inf:
+        return mb.NO_LIMIT
+    if family != KLIPPER:
+        if 0 <= target < mb.PRESSURE_ADVANCE:
+            limits[target] = value
+    elif target == mb.PRINT_ACCELERATION or target == mb.TRAVEL_ACCELERATION:
+        run[0 if target == mb.PRINT_ACCELERATION else 1] = value
+        if run[0] >= 0.0 and run[1] >= 0.0:
+            limits[mb.PRINT_ACCELERATION] = min(run[0], run[1])
     return 0
 
 
 @compiled
-def _nominal(feed: float, shares: Array, limits: Array, rapid_m_s: float) -> float:
-    """Path speed [m/s]: the feed (NaN = every axis as fast as a rapid allows), lowered to the axes' limits."""
-    speed = math.inf if math.isnan(feed) else feed
-    for axis in range(4):
-        if shares[axis] > 0.0:
-            highest = limits[SPEED + axis]
-            if math.isnan(feed) and axis < 3:
-                highest = min(highest, rapid_m_s)
-            speed = min(speed, highest / shares[axis])
-    return speed
+def prepare(
+    op: Array, x: Array, y: Array, z: Array, feed: Array, extrude: Array, c1: Array, c2: Array, turns: Array,
+    target: Array, value: Array, filament_per_m3: float, synchronising: Array, family: int, settings: Array,
+    limits: Array, blocks: Array, owner: Array, stops: Array, length: Array,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Cut the program's rows (columns as in program.py) into blocks.
 
+    Args:
+        synchronising: for each op, whether motion stops there; shape (256,).
+        settings, limits: see motion_blocks.py; limits are changed by the program's SET_LIMITs.
+        blocks, owner, stops: out, for each block: see motion_blocks.py, its row, whether it starts from rest.
+        length: out, for each row [m]; given as zeros.
 
-@compiled
-def _deviation_entry(before: Array, after: Array, nominal: float, limits: Array) -> float:
-    """Corner speed [m/s] as GRBL plans it: acceleration of the axes in the direction of the turn."""
-    cosine = before[0] * after[0] + before[1] * after[1] + before[2] * after[2]
-    acceleration = math.inf
-    norm = math.sqrt(max(0.0, 2.0 - 2.0 * cosine))
-    for axis in range(3):
-        turn = abs(after[axis] - before[axis])
-        if turn > 1e-9:
-            acceleration = min(acceleration, limits[ACCELERATION + axis] * norm / turn)
-    if not math.isfinite(acceleration):
-        return nominal
-    return min(nominal, _deviation_speed(cosine, acceleration, limits[JUNCTION_DEVIATION]))
-
-
-@compiled
-def look_ahead(blocks: Array, moves: Array, horizon: int, entry: Array, exit_: Array) -> None:
-    """Entry and exit speeds [m/s] of each move: backward pass (can it still stop?), then forward pass.
-
-    The controller sees only `horizon` moves ahead and must be able to stop at the end of them. Without a
-    nearer limit the squared speed there is the sum of 2 a s over the horizon, so a prefix sum replaces a
-    search at each move.
+    Returns (number of blocks, first row that cannot be planned or -1, why).
     """
-    count = len(moves)
-    gain = np.zeros(count + 1)  # [m^2/s^2] prefix sum of 2 a s
-    for k in range(count):
-        gain[k + 1] = gain[k] + 2.0 * blocks[2, moves[k]] * blocks[0, moves[k]]
-    squared = np.zeros(count + 1)  # entry speed squared
-    for k in range(count - 1, -1, -1):
-        i = moves[k]
-        stops = k + 1 == count or blocks[4, moves[k + 1]] > 0.0
-        after = 0.0 if stops else squared[k + 1]
-        seen = gain[min(k + horizon, count)] - gain[k]
-        squared[k] = min(blocks[3, i] ** 2, after + gain[k + 1] - gain[k], seen)
-    for k in range(count):
-        i = moves[k]
-        stops = k + 1 == count or blocks[4, moves[k + 1]] > 0.0
-        if not stops:
-            squared[k + 1] = min(squared[k + 1], squared[k] + gain[k + 1] - gain[k])
-        entry[i] = math.sqrt(squared[k])
-        # Marlin may let the next move enter, within its jerk, faster than this one goes
-        exit_[i] = 0.0 if stops else min(math.sqrt(squared[k + 1]), blocks[1, i])
+    start, end, arc, run = np.zeros(3), np.zeros(3), np.zeros(ARC_SIZE), np.zeros(2)
+    rates = rates_of(limits, settings)
+    before: Before = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    x0 = y0 = z0 = 0.0
+    at_rest, b, why = True, 0, 0
+    for i in range(len(op)):
+        code = op[i]
+        if TRAVERSE <= code <= ARC:
+            parts, whole, fed = 1, -1.0, extrude[i] * filament_per_m3
+            if code == ARC:
+                start[0], start[1], start[2] = x0, y0, z0
+                end[0], end[1], end[2] = x[i], y[i], z[i]
+                parts = begin_arc(
+                    family, start, end, c1[i], c2[i], turns[i], target[i], settings[mb.ARC_RESOLUTION],
+                    settings[mb.CIRCLE_SEGMENTS], arc,
+                )  # fmt: skip
+                whole, fed = arc[LENGTH] / parts, fed / parts
+            for part in range(1, parts + 1):
+                x1, y1, z1 = x[i], y[i], z[i]
+                if part < parts:
+                    arc_point(arc, target[i], part, end)
+                    x1, y1, z1 = end[0], end[1], end[2]
+                piece, unit, path = _direction(x1 - x0, y1 - y0, z1 - z0, fed, whole)
+                x0, y0, z0 = x1, y1, z1
+                if piece > 0.0:
+                    block = _block(family, unit, piece, feed[i], path, at_rest, before, rates)
+                    _store(family, blocks, b, piece, block)
+                    why, before = block[0], block[6]
+                    owner[b], stops[b] = i, at_rest
+                    length[i] += piece
+                    at_rest = False
+                    b += 1
+                if not piece < math.inf:
+                    why = mb.NOT_FINITE
+                if why != 0:
+                    return b, i, why
+            continue
+        x0, y0, z0 = x[i], y[i], z[i]
+        at_rest = at_rest or synchronising[code]
+        if code == SET_LIMIT:
+            if i == 0 or op[i - 1] != SET_LIMIT:
+                run[0] = run[1] = -1.0
+            why = _change_limit(family, run, target[i], value[i], limits)
+            rates = rates_of(limits, settings)
+        elif code == SET_ADVANCE:
+            limits[mb.PRESSURE_ADVANCE] = value[i]
+            rates = rates_of(limits, settings)
+        elif code == DWELL and not 0.0 <= value[i] < math.inf:
+            why = mb.NO_TIME
+        if why != 0:
+            return b, i, why
+    return b, -1, 0
 
 
 @compiled
-def trapezoids(blocks: Array, moves: Array, entry: Array, exit_: Array, cruise: Array, duration: Array) -> None:
-    """Cruising speed [m/s] and duration [s] of each move: accelerate, cruise, brake; a triangle when short."""
-    for i in moves:
-        length, nominal, acceleration = blocks[0, i], blocks[1, i], blocks[2, i]
-        v0, v1 = entry[i], exit_[i]
-        ramps = (2.0 * nominal**2 - v0**2 - v1**2) / (2.0 * acceleration)
-        if ramps <= length:
-            top, flat = nominal, length - ramps
-        else:
-            top, flat = math.sqrt(acceleration * length + 0.5 * (v0**2 + v1**2)), 0.0
-            top = max(top, v0, v1)  # rounding
-        cruise[i] = top
-        duration[i] = (2.0 * top - v0 - v1) / acceleration + flat / top
+def _block(
+    family: int, unit: Unit, length: float, feed: float, path: bool, at_rest: bool, before: Before, rates: Rates
+) -> Block:
+    """One block, as the family plans it."""
+    if family == MARLIN:
+        return marlin_block(unit, feed, path, at_rest, before, rates)
+    if family == GRBL:
+        return grbl_block(unit, feed, at_rest, before, rates)
+    return klipper_block(unit, length, feed, path, at_rest, before, rates)
+
+
+@compiled
+def _store(family: int, blocks: Array, b: int, length: float, block: Block) -> None:
+    blocks[mb.LENGTH, b], blocks[mb.NOMINAL, b], blocks[mb.ACCELERATION, b] = length, block[1], block[2]
+    blocks[mb.ENTRY, b] = block[3]
+    if family == KLIPPER:
+        blocks[mb.SMOOTHED, b], blocks[mb.SMOOTHED_GAIN, b] = block[4], block[5]
+
+
+@compiled
+def _direction(dx: float, dy: float, dz: float, filament: float, whole: float) -> tuple[float, Unit, bool]:
+    """Length [m] and direction of a straight piece, and whether the tool moves.
+
+    The length is `whole` where that is known (0 or more; arcs), else the distance; the filament's where nothing else
+    moves.
+    """
+    distance = math.sqrt(dx * dx + dy * dy + dz * dz)
+    if distance == 0.0 and not math.isnan(whole):
+        length = abs(filament)
+        return length, (0.0, 0.0, 0.0, math.copysign(1.0, filament)), False
+    length = distance if whole < 0.0 else whole
+    share = 1.0 / distance
+    return length, (dx * share, dy * share, dz * share, filament / length), True
+
+
+@compiled
+def look_ahead(blocks: Array, stops: Array, count: int, horizon: int) -> None:
+    """Lower each block's ENTRY [m^2/s^2] until it can stop: where motion stops, and at the end of what is seen.
+
+    The controller sees only `horizon` blocks ahead and must be able to stop at the end of them. Without a nearer limit
+    the squared speed there is the sum of 2 a s over the horizon.
+    """
+    seen = after = 0.0
+    last = count
+    for b in range(count - 1, -1, -1):
+        gain = 2.0 * blocks[mb.ACCELERATION, b] * blocks[mb.LENGTH, b]
+        seen += gain
+        if last - b > horizon:
+            last -= 1
+            seen -= 2.0 * blocks[mb.ACCELERATION, last] * blocks[mb.LENGTH, last]
+        after = min(min(blocks[mb.ENTRY, b], after + gain), seen)
+        blocks[mb.ENTRY, b] = after
+        if stops[b]:
+            after = seen = 0.0
+            last = b
+
+
+@compiled
+def finish(
+    op: Array, value: Array, blocks: Array, owner: Array, stops: Array, count: int, family: int, length: Array,
+    columns: Array,
+) -> None:  # fmt: skip
+    """Trapezoid of each block, blocks of a row added together, and the rows' clock.
+
+    Args:
+        columns: out, shape (COLUMNS, rows), given as zeros; see the constants.
+    """
+    squared = blocks[mb.ENTRY, 0] if count > 0 else 0.0
+    v0 = math.sqrt(squared)
+    top = v1 = clock = 0.0
+    b = 0
+    for row in range(len(op)):
+        if b < count and owner[b] == row:
+            begin, first, time = b, v0, 0.0
+            while b < count and owner[b] == row:
+                if family == KLIPPER:
+                    v0, top, v1, step = _klipper_trapezoid(blocks, b)
+                    first = v0 if b == begin else first
+                else:
+                    leaving = _leaving_squared(blocks, stops, count, b, squared)
+                    following = math.sqrt(leaving)
+                    top, v1, step = _trapezoid(blocks, b, v0, following)
+                    v0, squared = following, leaving
+                    if b + 1 < count and stops[b + 1]:
+                        squared = blocks[mb.ENTRY, b + 1]
+                        v0 = math.sqrt(squared)
+                time += step
+                b += 1
+            if b - begin > 1:
+                first, top, v1 = _one_trapezoid(
+                    first, v1, length[row], time, blocks[mb.ACCELERATION, begin], blocks[mb.NOMINAL, begin]
+                )
+            columns[DURATION, row], columns[ENTRY, row], columns[CRUISE, row] = time, first, top
+            columns[EXIT, row], columns[ACCELERATION, row] = v1, blocks[mb.ACCELERATION, begin]
+            clock += time
+        elif op[row] == DWELL:
+            columns[DURATION, row] = value[row]
+            clock += value[row]
+        columns[END, row] = clock
+
+
+@compiled
+def _leaving_squared(blocks: Array, stops: Array, count: int, b: int, squared: float) -> float:
+    """Squared speed [m^2/s^2] at the end of block `b`, entered at `squared`: 0 before a stop."""
+    if b + 1 == count or stops[b + 1]:
+        return 0.0
+    reached = squared + 2.0 * blocks[mb.ACCELERATION, b] * blocks[mb.LENGTH, b]
+    return float(min(blocks[mb.ENTRY, b + 1], reached))
+
+
+@compiled
+def _trapezoid(blocks: Array, b: int, v0: float, following: float) -> tuple[float, float, float]:
+    """Cruise and exit speed [m/s] and duration [s] of a block: accelerate, cruise, brake; a triangle when short.
+
+    Marlin may let the next block enter, within its jerk, faster than this one goes: `following` may exceed its exit.
+    """
+    a, nominal = blocks[mb.ACCELERATION, b], blocks[mb.NOMINAL, b]
+    v1 = min(following, nominal)
+    peak = a * blocks[mb.LENGTH, b] + 0.5 * (v0 * v0 + v1 * v1)  # speed squared at which both ramps meet
+    top = max(min(nominal, math.sqrt(peak)), max(v0, v1))  # the last for rounding
+    return top, v1, ((2.0 * top - v0 - v1) * top + max(0.0, peak - top * top)) / (a * top)
+
+
+@compiled
+def _klipper_trapezoid(blocks: Array, b: int) -> tuple[float, float, float, float]:
+    """Entry, cruise and exit speed [m/s] and duration [s] of a block whose speeds the look-ahead has set."""
+    a, length = blocks[mb.ACCELERATION, b], blocks[mb.LENGTH, b]
+    entry, cruise, leaving = blocks[mb.ENTRY, b], blocks[mb.SMOOTHED, b], blocks[mb.SMOOTHED_GAIN, b]
+    v0, top, v1 = math.sqrt(entry), math.sqrt(cruise), math.sqrt(leaving)
+    flat = max(0.0, a * length - cruise + 0.5 * (entry + leaving))
+    return v0, top, v1, ((2.0 * top - v0 - v1) * top + flat) / (a * top)
+
+
+@compiled
+def _one_trapezoid(
+    v0: float, v1: float, length: float, time: float, acceleration: float, nominal: float
+) -> tuple[float, float, float]:
+    """Entry, cruise and exit speed [m/s] of one trapezoid with the length and duration of a chain of blocks.
+
+    Its cruise speed v solves (2 v - v0 - v1) / a + (length - (2 v^2 - v0^2 - v1^2) / (2 a)) / v = time. A chain that is
+    slower in its middle than at an end has no such trapezoid; it gets its mean speed throughout.
+    """
+    sum_ = v0 + v1 + acceleration * time
+    product = acceleration * length + 0.5 * (v0 * v0 + v1 * v1)
+    root = sum_ * sum_ - 4.0 * product
+    if root >= 0.0:
+        top = 2.0 * product / (sum_ + math.sqrt(root))
+        if max(v0, v1) <= top <= nominal:
+            return v0, top, v1
+    mean = length / time
+    return mean, mean, mean

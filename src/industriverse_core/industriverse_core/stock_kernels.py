@@ -11,7 +11,8 @@ import math
 import numpy as np
 
 from industriverse_core.compiled import compiled
-from industriverse_core.motion_kernels import ARC, TRAVERSE, arc_sweep, plane_axes
+from industriverse_core.motion_arcs import arc_sweep, plane_axes
+from industriverse_core.motion_kernels import ARC, TRAVERSE
 from industriverse_core.program import Op
 
 Array = np.ndarray

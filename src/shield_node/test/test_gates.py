@@ -14,7 +14,8 @@ from industriverse_core.units import RPM
 from shield_node.gates import check, rules
 from shield_node.gates.registry import MAX_FINDINGS, MAX_PER_RULE
 
-PRINTER, MILL = load_machine("prusa_mk3s"), load_machine("grbl_mill")
+PRINTER = load_machine("prusa_mk3s")
+MILL = load_machine("grbl_mill").model_copy(update={"tools": ()})  # test_gates_cutting.py has the rules of tools
 PLA = load_material("PLA")
 AREA = np.pi / 4 * 1.75e-3**2
 HOME = {"op": Op.HOME, "target": 7, "x_m": 0, "y_m": 0, "z_m": 0}

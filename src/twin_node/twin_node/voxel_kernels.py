@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from industriverse_core.compiled import compiled
-from industriverse_core.motion_kernels import arc_sweep, plane_axes
+from industriverse_core.motion_arcs import arc_sweep, plane_axes
 
 Array = np.ndarray
 Point = tuple[int, int, int]
