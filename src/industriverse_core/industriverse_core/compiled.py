@@ -26,11 +26,6 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     return _compile(function)
 
 
-def compiled_ieee(function: Callable[P, R]) -> Callable[P, R]:
-    """As `compiled`, for faster loops: a division by zero gives what IEEE 754 says, and calls are inlined."""
-    return cast("Callable[P, R]", numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function))
-
-
 def inlined(function: Callable[P, R]) -> Callable[P, R]:
     """Like `compiled`, and copied into each compiled caller: for small functions that run for every word or row."""
     return _compile(function, inline="always")
