@@ -36,6 +36,14 @@ def compiled_ieee(function: Callable[P, R]) -> Callable[P, R]:
     return _compile(function, error_model="numpy", forceinline=True)
 
 
+def index_type() -> Any:
+    """What an index that is never negative is made with in the innermost loops: `Index(at)`.
+
+    Numba tests every signed index for counting from the end; a plain int is what Python is fastest with.
+    """
+    return int if _interpreted else np.uint64
+
+
 def interpret() -> bool:
     """From here on in this process, loops are plain Python. False and no effect when numba has been loaded.
 

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from industriverse_core import program
-from industriverse_core.compiled import compiled, inlined
+from industriverse_core.compiled import compiled, index_type, inlined
 from industriverse_core.gcode import interpreter as it
 from industriverse_core.program import COLUMNS, GRID_M, GRID_M3
 from industriverse_core.units import MM, MM_PER_MIN
 
 Array = np.ndarray[Any, Any]
+Index = index_type()
 
 ARC_FEED = int(program.Op.ARC_FEED)
 STEPS_PER_M = float(round(1.0 / GRID_M))
@@ -71,7 +72,7 @@ def on_grid(value: float, grid: float, steps_per_unit: float) -> float:
 @inlined
 def put(op: Array, line: Array, x: Array, y: Array, z: Array, feed: Array, extrude: Array, at: int, row: Array) -> None:
     """Write what every instruction has; position, feed and extrusion stay in mm until `to_si`."""
-    index = np.uint64(at)  # an index without sign needs no test for counting from the end
+    index = Index(at)
     op[index] = int(row[it.OP])
     line[index] = int(row[it.LINE])
     x[index] = row[it.ROW_X]

@@ -11,11 +11,12 @@ import math
 
 import numpy as np
 
-from industriverse_core.compiled import compiled, inlined
+from industriverse_core.compiled import compiled, index_type, inlined
 from industriverse_core.gcode import interpreter as it
 from industriverse_core.gcode import repeats, tokens
 from industriverse_core.gcode.columns import ARC_FEED, Array, Columns, put, put_arc, put_value
 
+Index = index_type()
 MAX_ROWS_OF_A_LINE = repeats.MAX_ROWS_OF_A_LINE  # `run` stops when there is no room for that many
 
 # what a byte can begin, from COMMENT on outside words; below: the slot of a word (interpreter.SLOT_LETTERS)
@@ -77,7 +78,7 @@ def _common_words(data: Array, at: int, slots: Array) -> tuple[int, int, int]:
 
     It takes nothing that `_words` would not take; it is only faster. FOR_PYTHON for every other line.
     """
-    if data[np.uint64(at)] == 59:
+    if data[Index(at)] == 59:
         return tokens.line_end(data, at), NO_CODE, 0
     if data[at] != 71 or not 48 <= data[at + 1] <= 51 or data[at + 2] != 32:
         return at, FOR_PYTHON, 0
@@ -85,18 +86,18 @@ def _common_words(data: Array, at: int, slots: Array) -> tuple[int, int, int]:
     seen = 0
     at += 3
     while True:
-        kind = _KIND[data[np.uint64(at)]]
+        kind = _KIND[data[Index(at)]]
         if kind >= G_WORD:
             break
         letter = at
         value, at, status = tokens.number(data, at + 1)
         if status != tokens.OK or seen >> kind & 1 or tokens.is_exponent(data, letter, at):
             return at, FOR_PYTHON, seen
-        slots[np.uint64(kind)] = value
+        slots[Index(kind)] = value
         seen |= 1 << kind
-        if data[np.uint64(at)] == tokens.LINE_FEED:
+        if data[Index(at)] == tokens.LINE_FEED:
             return at, code, seen
-        if data[np.uint64(at)] != 32:
+        if data[Index(at)] != 32:
             break
         at += 1
     if data[at] == 59 or data[at] == 13:

@@ -76,7 +76,7 @@ def survey(file: BinaryIO, start: int, name: str) -> Survey:
             strange_line = strange_line or lines + _line_of(piece, is_strange(piece))
             control += piece_control
             non_ascii += piece_non_ascii
-        lines += count_lines(piece)
+        lines += int(np.count_nonzero(piece == LINE_FEED))
         size += len(piece)
     return Survey(lines, size, control, non_ascii, strange_line)
 
@@ -108,15 +108,6 @@ def refuse_strange(seen: Survey, head: bytes, name: str) -> None:
             f"{name}, line {seen.strange_line}: is not a text file (it begins with {head[:16]!r}).",
             REMEDY,
         )
-
-
-@compiled
-def count_lines(data: Array) -> int:
-    """Number of line feeds."""
-    feeds = 0
-    for byte in data:
-        feeds += byte == LINE_FEED
-    return feeds
 
 
 @compiled

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from industriverse_core.compiled import compiled, inlined
+from industriverse_core.compiled import compiled, index_type, inlined
 
 Array = np.ndarray[Any, Any]
+Index = index_type()
 
 # status of a line: why the rest of it could not be read
 OK, BAD_NUMBER, TOO_LARGE, BAD_CHARACTER, UNCLOSED_COMMENT, BAD_CHECKSUM, EXPRESSION, EXPONENT = range(8)
@@ -30,31 +31,31 @@ _POWERS = np.array([10.0**exponent for exponent in range(23)])  # exact in binar
 def number(data: Array, at: int) -> tuple[float, int, int]:
     """The decimal number at data[at] as (value, position behind it, status); NaN when the status is not OK."""
     first = at
-    negative = data[np.uint64(at)] == 45
-    if negative or data[np.uint64(at)] == 43:
+    negative = data[Index(at)] == 45
+    if negative or data[Index(at)] == 43:
         at += 1
     start = at
     mantissa = 0
-    digit = int(data[np.uint64(at)]) - 48
+    digit = int(data[Index(at)]) - 48
     while 0 <= digit <= 9:
         mantissa = mantissa * 10 + digit
         at += 1
-        digit = int(data[np.uint64(at)]) - 48
+        digit = int(data[Index(at)]) - 48
     digits = at - start
     decimals = 0
     if digit == -2:  # the point
         start = at + 1
         at = start
-        digit = int(data[np.uint64(at)]) - 48
+        digit = int(data[Index(at)]) - 48
         while 0 <= digit <= 9:
             mantissa = mantissa * 10 + digit
             at += 1
-            digit = int(data[np.uint64(at)]) - 48
+            digit = int(data[Index(at)]) - 48
         decimals = at - start
         digits += decimals
     if not 0 < digits <= _MANTISSA_DIGITS:
         return _long_number(data, first)
-    value = mantissa / _POWERS[np.uint64(decimals)]
+    value = mantissa / _POWERS[Index(decimals)]
     if value > LARGEST_NUMBER:
         return np.nan, at, TOO_LARGE
     return (-value if negative else value), at, OK
@@ -99,7 +100,7 @@ def _long_number(data: Array, at: int) -> tuple[float, int, int]:
 @compiled
 def line_end(data: Array, at: int) -> int:
     """Position of the line feed that ends the line at data[at]."""
-    while data[np.uint64(at)] != LINE_FEED:
+    while data[Index(at)] != LINE_FEED:
         at += 1
     return at
 
