@@ -155,6 +155,8 @@ def _argument(row: dict[str, Any]) -> str:
         return f"{_name(Heater, target)} {value:g} degC"
     if operation is Op.SET_LIMIT:
         name = _name(Limit, target)
+        if target == Limit.MINIMUM_CRUISE_RATIO:
+            return f"{name} {value:g}"
         unit = "mm" if name == "junction deviation" else "mm/s^2" if "acceleration" in name else "mm/s"
         return f"{name} {value / MM:g} {unit}"
     if operation in (Op.START_SPINDLE_CLOCKWISE, Op.START_SPINDLE_COUNTERCLOCKWISE):

@@ -15,13 +15,15 @@ LENGTH, NOMINAL, ACCELERATION, ENTRY = range(4)  # [m], [m/s], [m/s^2], highest 
 SMOOTHED, SMOOTHED_GAIN = 4, 5  # Klipper alone: the same with smoothing, what it may grow over the block
 BLOCK_SIZE, KLIPPER_BLOCK_SIZE = 4, 6
 
-# settings of the machine that no program changes, as an array
+# settings of the machine as an array; of these, Klipper's programs change speed, corner and smoothing
 RAPID, ARC_RESOLUTION, CIRCLE_SEGMENTS, CORNER_SQUARED, SMOOTHING = range(5)  # m/s, m, -, (m/s)^2, -
 SETTINGS_SIZE = 5
 
 ACCELERATION_LIMIT, SPEED_LIMIT, JERK_LIMIT = int(Limit.ACCELERATION_X), int(Limit.SPEED_X), int(Limit.JERK_X)
 PRINT_ACCELERATION, TRAVEL_ACCELERATION = int(Limit.PRINT_ACCELERATION), int(Limit.TRAVEL_ACCELERATION)
 RETRACT_ACCELERATION, JUNCTION_DEVIATION = int(Limit.RETRACT_ACCELERATION), int(Limit.JUNCTION_DEVIATION)
+CRUISE_RATIO, TOOLHEAD_SPEED = int(Limit.MINIMUM_CRUISE_RATIO), int(Limit.TOOLHEAD_SPEED)
+SQUARE_CORNER = int(Limit.SQUARE_CORNER_VELOCITY)
 PRESSURE_ADVANCE = 63  # [s], kept beside the limits
 LIMIT_COUNT = 64  # limits are kept in an array indexed by Limit
 SMALLEST = 5e-10  # [m/s], [m/s^2]: half of the grid on which limits lie; less is none

@@ -78,10 +78,10 @@ def rates_of(limits: Array, settings: Array) -> Rates:
 
 
 @compiled
-def _change_limit(family: int, run: Array, target: int, value: float, limits: Array) -> int:
+def _change_limit(family: int, run: Array, target: int, value: float, limits: Array, settings: Array) -> int:
     """Carry out one SET_LIMIT; returns 0 or why not.
 
-    Klipper reads M204 alone, and of that S, or P and T together, of which the lower counts: `run` remembers both within
+    Klipper reads its own limits and M204: S, or P and T together, of which the lower counts; `run` remembers both within
     one run of SET_LIMITs.
     """
     if not 0.0 <= value < math.inf:
@@ -93,6 +93,12 @@ def _change_limit(family: int, run: Array, target: int, value: float, limits: Ar
         run[0 if target == mb.PRINT_ACCELERATION else 1] = value
         if run[0] >= 0.0 and run[1] >= 0.0:
             limits[mb.PRINT_ACCELERATION] = min(run[0], run[1])
+    elif target == mb.TOOLHEAD_SPEED:
+        limits[mb.SPEED_LIMIT] = limits[mb.SPEED_LIMIT + 1] = settings[mb.RAPID] = value
+    elif target == mb.SQUARE_CORNER:
+        settings[mb.CORNER_SQUARED] = value**2
+    elif target == mb.CRUISE_RATIO:
+        settings[mb.SMOOTHING] = 1.0 - value
     return 0
 
 
@@ -106,7 +112,7 @@ def prepare(
 
     Args:
         synchronising: for each op, whether motion stops there; shape (256,).
-        settings, limits: see motion_blocks.py; limits are changed by the program's SET_LIMITs.
+        settings, limits: see motion_blocks.py; both are changed by the program's SET_LIMITs.
         blocks, owner, stops: out, for each block: see motion_blocks.py, its row, whether it starts from rest.
         length: out, for each row [m]; given as zeros.
 
@@ -154,7 +160,7 @@ def prepare(
         if code == SET_LIMIT:
             if i == 0 or op[i - 1] != SET_LIMIT:
                 run[0] = run[1] = -1.0
-            why = _change_limit(family, run, target[i], value[i], limits)
+            why = _change_limit(family, run, target[i], value[i], limits, settings)
             rates = rates_of(limits, settings)
         elif code == SET_ADVANCE:
             limits[mb.PRESSURE_ADVANCE] = value[i]

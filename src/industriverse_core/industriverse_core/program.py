@@ -88,6 +88,8 @@ class Limit(IntEnum):
     JERK_E = 34
     JUNCTION_DEVIATION = 35  # [m] M205 J
     MINIMUM_CRUISE_RATIO = 41  # [-] Klipper's setting of this name
+    TOOLHEAD_SPEED = 42  # [m/s] Klipper's VELOCITY
+    SQUARE_CORNER_VELOCITY = 43  # [m/s] Klipper's setting of this name
 
 
 class Plane(IntEnum):

@@ -38,9 +38,9 @@ def refusal(text: str) -> tuple[str, str]:
 def test_velocity_limits():
     every = "VELOCITY=300 ACCEL=5000 SQUARE_CORNER_VELOCITY=8 MINIMUM_CRUISE_RATIO=0.4"
     assert told(f"SET_VELOCITY_LIMIT {every}\nM110") == [
-        ("SET_LIMIT", Limit.SPEED_X, 0.3), ("SET_LIMIT", Limit.SPEED_Y, 0.3),
+        ("SET_LIMIT", Limit.TOOLHEAD_SPEED, 0.3),
         *(("SET_LIMIT", limit, 5.0) for limit in ACCELERATIONS),
-        ("SET_LIMIT", Limit.JERK_X, 0.008), ("SET_LIMIT", Limit.JERK_Y, 0.008),
+        ("SET_LIMIT", Limit.SQUARE_CORNER_VELOCITY, 0.008),
         ("SET_LIMIT", Limit.MINIMUM_CRUISE_RATIO, 0.4),
     ]  # fmt: skip
     assert told("set_velocity_limit\taccel=5000  accel_to_decel=2000 ; quick\nM110")[2:] == [

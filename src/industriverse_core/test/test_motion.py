@@ -290,3 +290,22 @@ def test_an_arc_of_a_turn_too_small_for_a_segment_is_dropped_and_endless_arcs_ar
     with pytest.raises(CoreError, match=r"line 1.*more than 1000") as caught:
         plan_motion(build_program(coil), PRINTER)
     assert caught.value.code == ErrorCode.CANNOT_PREDICT
+
+
+def test_klipper_obeys_its_own_limits_and_not_marlins():
+    from industriverse_core.program import Limit
+
+    klipper = load_machine("voron_24")
+
+    def time_with(limit, value):
+        rows = [{"op": Op.SET_LIMIT, "target": limit, "value": value}]
+        for x, y in ((0.2, 0.0), (0.2, 0.2), (0.0, 0.2), (0.0, 0.0)):
+            rows.append({"op": Op.STRAIGHT_FEED, "x_m": x, "y_m": y, "feed_m_s": 0.2})
+        return plan_motion(build_program(rows), klipper).total_s
+
+    usual = time_with(Limit.RETRACT_ACCELERATION, 1.0)
+    assert time_with(Limit.TOOLHEAD_SPEED, 0.05) > 1.5 * usual
+    assert time_with(Limit.SQUARE_CORNER_VELOCITY, 0.0) > usual
+    assert time_with(Limit.MINIMUM_CRUISE_RATIO, 0.95) > usual
+    for ignored in (Limit.SPEED_X, Limit.JERK_X, Limit.ACCELERATION_X):
+        assert time_with(ignored, 0.001) == usual

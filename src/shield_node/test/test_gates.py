@@ -384,3 +384,21 @@ def test_every_rule_has_a_sentence_and_a_test():
         assert each.sentence.endswith("."), each.id
         assert each.function.__doc__, each.id
         assert any(f'"{each.id}"' in text for text in tests), f"no test names {each.id}"
+
+
+def test_klippers_limits_are_judged_on_klipper_and_refused_elsewhere():
+    klipper, marlin = load_machine("voron_24"), load_machine("prusa_mk3s")
+
+    def verdict(profile, limit, value):
+        rows = [{"op": Op.HOME, "target": 7}, {"op": Op.SET_LIMIT, "target": limit, "value": value}]
+        program = build_program([*rows, {"op": Op.STRAIGHT_TRAVERSE, "x_m": 0.05, "feed_m_s": 0.1}])
+        found = [finding for finding in check(program, profile).findings if finding.rule == "motion.limits"]
+        return found[0].severity if found else None
+
+    assert verdict(klipper, Limit.TOOLHEAD_SPEED, 0.1) is None
+    assert verdict(klipper, Limit.TOOLHEAD_SPEED, 5.0) is ERROR
+    assert verdict(klipper, Limit.TOOLHEAD_SPEED, 0.0) is ERROR
+    assert verdict(klipper, Limit.SQUARE_CORNER_VELOCITY, 0.0) is None
+    assert verdict(klipper, Limit.ACCELERATION_E, 50.0) is None  # M201: Klipper does not obey it
+    assert verdict(marlin, Limit.ACCELERATION_E, 50.0) is ERROR
+    assert verdict(marlin, Limit.TOOLHEAD_SPEED, 0.1) is ERROR

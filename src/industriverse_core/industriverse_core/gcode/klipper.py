@@ -131,17 +131,15 @@ def _heater(parameters: Parameters, key: str) -> Heater:
 
 
 def _limits(session: Session, parameters: Parameters) -> None:
-    """SET_VELOCITY_LIMIT. The square corner velocity is the jerk of x and y, as in M205."""
+    """SET_VELOCITY_LIMIT. Klipper's own settings are limits of their own: it does not obey M203 and M205."""
     pairs: list[tuple[Limit, float]] = []
     if "VELOCITY" in parameters:
-        value = _number(parameters, "VELOCITY") * 1e-3
-        pairs += [(Limit.SPEED_X, value), (Limit.SPEED_Y, value)]
+        pairs.append((Limit.TOOLHEAD_SPEED, _number(parameters, "VELOCITY") * 1e-3))
     if "ACCEL" in parameters:
         value = _number(parameters, "ACCEL") * 1e-3
         pairs += [(Limit.PRINT_ACCELERATION, value), (Limit.TRAVEL_ACCELERATION, value)]
     if "SQUARE_CORNER_VELOCITY" in parameters:
-        value = _number(parameters, "SQUARE_CORNER_VELOCITY") * 1e-3
-        pairs += [(Limit.JERK_X, value), (Limit.JERK_Y, value)]
+        pairs.append((Limit.SQUARE_CORNER_VELOCITY, _number(parameters, "SQUARE_CORNER_VELOCITY") * 1e-3))
     if "MINIMUM_CRUISE_RATIO" in parameters:
         ratio = _number(parameters, "MINIMUM_CRUISE_RATIO")
         if ratio >= 1.0:

@@ -107,9 +107,22 @@ def jump(context: Context) -> Iterator[Hits]:
     )
 
 
+_KLIPPER_ONLY = {int(Limit.MINIMUM_CRUISE_RATIO), int(Limit.TOOLHEAD_SPEED), int(Limit.SQUARE_CORNER_VELOCITY)}
+_KLIPPER_OBEYS = _KLIPPER_ONLY | {int(Limit.PRINT_ACCELERATION), int(Limit.TRAVEL_ACCELERATION)}
+_IGNORED_BY_KLIPPER = [int(limit) for limit in Limit if limit not in _KLIPPER_OBEYS]
+
+
 def _limit_table(profile: MachineProfile) -> dict[Limit, float]:
     """What the machine's planner may be set to, in SI; absent = the profile states nothing."""
     kinematics, extruder = profile.kinematics, profile.extruder
+    if kinematics.planner == "square_corner":
+        acceleration, speed = kinematics.print_acceleration, min(kinematics.x.max_speed, kinematics.y.max_speed)
+        return {
+            Limit.PRINT_ACCELERATION: acceleration,
+            Limit.TRAVEL_ACCELERATION: acceleration,
+            Limit.TOOLHEAD_SPEED: speed,
+            Limit.SQUARE_CORNER_VELOCITY: kinematics.square_corner_velocity,
+        }
     table = {
         Limit.PRINT_ACCELERATION: kinematics.print_acceleration,
         Limit.TRAVEL_ACCELERATION: kinematics.travel_acceleration,
@@ -132,16 +145,20 @@ def _limit_table(profile: MachineProfile) -> dict[Limit, float]:
 @rule("motion.limits", "Planner limits that a program sets stay within the machine's.")
 def limits(context: Context) -> Iterator[Hits]:
     """Above the machine's limit is a warning, above one and a half times it an error; an acceleration or speed of
-    zero stops the machine for ever and is an error; so is a limit that does not exist."""
+    zero stops the machine for ever and is an error; so is a limit that does not exist, or that only Klipper knows. What
+    Klipper does not obey (M201, M203, M205) does nothing there."""
     program = context.program
     where = np.flatnonzero(context.is_op(Op.SET_LIMIT))
+    klipper = context.profile.kinematics.planner == "square_corner"
+    if klipper:
+        where = where[~np.isin(program.target[where], _IGNORED_BY_KLIPPER)]
     table = _limit_table(context.profile)
     target, value = program.target[where], program.value[where]
     kinds, slot = np.unique(target, return_inverse=True)  # slicers write one with every change of feature
-    known = {int(item) for item in Limit}
+    known = {int(item) for item in Limit} - (set() if klipper else _KLIPPER_ONLY)
     tops = [table.get(Limit(item), np.inf) if item in known else np.nan for item in kinds.tolist()]
     allowed = np.array(tops, dtype=float)[slot] if len(kinds) else np.zeros(0)
-    may_be_zero = target >= Limit.JERK_X  # classic jerk and junction deviation
+    may_be_zero = (target >= Limit.JERK_X) & (target != Limit.TOOLHEAD_SPEED)  # jerks, corners, ratio
     zero = ~(value > 0.0) & ~(may_be_zero & (value == 0.0))
     error = zero | np.isnan(allowed) | (value > allowed * LIMIT_MARGIN)
     warning = ~error & (value > allowed * (1.0 + 1e-6))
@@ -149,7 +166,9 @@ def limits(context: Context) -> Iterator[Hits]:
     def describe(index: int) -> Seen:
         kind, number = int(program.target[index]), float(program.value[index])
         if kind not in known:
-            return Seen(f"planner limit {kind} does not exist.", "Compile the program again.", kind)
+            name = Limit(kind).name.lower().replace("_", " ") if kind in _KLIPPER_ONLY else kind
+            text = f"planner limit '{name}' is not known to {context.profile.id}."
+            return Seen(text, "Slice for this machine.", kind)
         name = Limit(kind).name.lower().replace("_", " ")
         unit = "mm" if kind == Limit.JUNCTION_DEVIATION else "mm/s^2" if "acceleration" in name else "mm/s"
         top = float(allowed[np.searchsorted(where, index)])
