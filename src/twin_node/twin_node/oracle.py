@@ -31,7 +31,7 @@ SEED = 20240229
 LONGEST_STEP_S = 10.0
 MAX_STEPS = 2000
 # relative standard deviations of what the profile does not state
-MOTION_TIME_SD = 0.006  # planner against Marlin's own: root mean square over 14 files, see README
+MOTION_TIME_SD = 0.006  # twice the planner's error against Marlin's (root mean square of 14 files)
 MASS_SD = 0.015  # density 1 %, filament diameter 0.5 % (counts twice)
 AMBIENT_SD_C = 2.0
 CLIP = 2.5  # draws lie within this many standard deviations
