@@ -221,8 +221,9 @@ def journalled(output):
 def stop_in_the_middle(folder, output, with_signal):
     """Start, wait for some rows, send the signal; (process, its children)."""
     process = subprocess.Popen(
-        command(folder, output, "--workers", "2"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        command(folder, output, "--workers", "2"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in a terminal
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while journalled(output) < 5 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
