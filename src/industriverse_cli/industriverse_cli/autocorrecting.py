@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from industriverse_cli.options import Case, File, Json, Machine, MaterialName, load_case
-from industriverse_cli.output import EXIT_REFUSED, columns, complain, console, print_json
+from industriverse_cli.options import Case, File, Json, Machine, MaterialName, load_case, writing
+from industriverse_cli.output import columns, console, print_json
+from industriverse_cli.programs import end, judged, refusal_of
 
 if TYPE_CHECKING:
     from twin_node.autocorrect import Autocorrection, Step
@@ -25,13 +26,14 @@ def autocorrect(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write the corrected program (.gcode or .arrow)."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
     json: Json = False,
 ) -> None:
-    """Show what rewrites of a program would save or mend. The file itself is never changed.
+    """Show what rewrites of a program would save or mend. Without -o nothing is written.
 
     Each rewrite is proven to make the same part, passes the gates again, and is shown with the joules and seconds that
-    it saves. With -o the program with all accepted rewrites is written, if the gates accept it.
+    it saves. With -o the program with all accepted rewrites is written, if the gates accept it; exit status 3 where
+    they refuse even that.
 
     Example: industriverse autocorrect part.gcode --only switch_off_early,cool_bed -o better.gcode
     """
@@ -40,14 +42,15 @@ def autocorrect(
         _writable(output, force)
     case = load_case(file, machine, material)
     result = _propose(case, names)
+    refused = refusal_of(result.report)
+    if output is not None and refused is None:
+        _write(result, output)
     if json:
-        print_json(_json(case, result, output))
+        print_json(_json(case, result, None if refused else output) | judged(refused))
     else:
         _print(case, result)
-    if output is not None:
-        _write(result, output)
-        if not json:
-            console().print(f"written: {output}", style="dim")
+        console().print(_last_line(result, None if refused else output), style="dim", soft_wrap=True)
+    end(refused)
 
 
 def _names(only: str) -> list[str]:
@@ -65,7 +68,9 @@ def _names(only: str) -> list[str]:
 def _writable(output: Path, force: bool) -> None:
     from industriverse_core.errors import ErrorCode, InputError
 
-    if output.suffix not in (".gcode", ".ngc", ".nc", ".arrow"):
+    if output.is_dir():
+        raise InputError(ErrorCode.FILE_IS_DIRECTORY, f"{output}: is a directory.", "Name a file in it.")
+    if output.suffix.lower() not in (".gcode", ".ngc", ".nc", ".arrow"):
         raise InputError(
             ErrorCode.USAGE, f"{output}: what kind of file is meant?", "Name it .gcode, .ngc, .nc or .arrow."
         )
@@ -87,20 +92,15 @@ def _propose(case: Case, names: list[str]) -> Autocorrection:
 
 
 def _write(result: Autocorrection, output: Path) -> None:
-    from industriverse_core.artefacts import Verdict
-    from industriverse_core.errors import ErrorCode, GateError
     from industriverse_core.files import replace_file
     from industriverse_core.gcode import write_gcode
     from industriverse_core.program import write_program
 
-    if result.report.verdict is Verdict.REFUSE:
-        first = result.report.findings[0]
-        complain(GateError(ErrorCode.GATE_REFUSED, f"not written: {first.rule}: {first.message}", first.remedy))
-        raise typer.Exit(EXIT_REFUSED)
-    if output.suffix == ".arrow":
-        write_program(result.program, output)
-    else:
-        replace_file(output, write_gcode(result.program))
+    with writing(output):
+        if output.suffix.lower() == ".arrow":
+            write_program(result.program, output)
+        else:
+            replace_file(output, write_gcode(result.program))
 
 
 def _json(case: Case, result: Autocorrection, output: Path | None) -> dict[str, Any]:
@@ -136,12 +136,15 @@ def _step_json(step: Step) -> dict[str, Any]:
 def _print(case: Case, result: Autocorrection) -> None:
     from rich.text import Text
 
+    from industriverse_core.artefacts import Verdict
     from industriverse_core.units import duration_text, energy_text
 
     out = console()
     name = case.program.metadata.name or "program"
     if not result.accepted:
-        out.print(Text.assemble(("nothing to correct", "bold green"), f"  {name} on {case.profile.id}"))
+        refused = result.report.verdict is Verdict.REFUSE
+        nothing = ("no rewrite helps", "bold red") if refused else ("nothing to correct", "bold green")
+        out.print(Text.assemble(nothing, f"  {name} on {case.profile.id}"))
     else:
         saved = f"saves {_signed(result.saved_j, energy_text)} and {_signed(result.saved_s, duration_text)}"
         out.print(Text.assemble((saved, "bold green"), f"  {name} on {case.profile.id} with {case.material.id}"))
@@ -162,8 +165,15 @@ def _print(case: Case, result: Autocorrection) -> None:
         )
     if result.steps:
         out.print(table)
-    if result.accepted:
-        out.print(Text("The file is as it was. -o FILE writes the program with all that is marked yes.", style="dim"))
+
+
+def _last_line(result: Autocorrection, written: Path | None) -> str:
+    from industriverse_core.artefacts import Verdict
+
+    if written is not None:
+        return f"written: {written}"
+    hint = " -o FILE writes the program with all that is marked yes." if result.accepted else ""
+    return f"Nothing is written.{hint if result.report.verdict is not Verdict.REFUSE else ''}"
 
 
 def _within(step: Step) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from industriverse_cli.options import File, Json
+from industriverse_cli.options import File, Json, writing
 from industriverse_cli.output import console, facts, print_json
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _write(program: Program, output: Path, form: Form) -> int:
     from industriverse_core.gcode import read_gcode, write_gcode
     from industriverse_core.program import write_program
 
-    try:
+    with writing(output):
         if form is Form.ARROW:
             write_program(program, output)
         else:
@@ -105,12 +105,6 @@ def _write(program: Program, output: Path, form: Form) -> int:
                 )
             replace_file(output, text)
         return output.stat().st_size
-    except OSError as error:
-        raise InputError(
-            ErrorCode.FILE_UNREADABLE,
-            f"{output}: cannot be written ({error.strerror}).",
-            "Check the folder, its permissions and the space left.",
-        ) from error
 
 
 def _summary(program: Program, file: Path, output: Path, form: Form) -> dict[str, Any]:

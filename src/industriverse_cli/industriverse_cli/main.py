@@ -57,9 +57,26 @@ def main(arguments: list[str] | None = None) -> None:
         status = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone: be quiet
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         status = 0
+    except OSError as error:
+        if error.filename is not None:  # not standard output: a file, which the commands answer for
+            raise
+        _discard_output()
+        reason = error.strerror or "closed"
+        problem = InputError(
+            ErrorCode.FILE_UNREADABLE,
+            f"standard output cannot be written ({reason}).",
+            "Check where it goes and the space left.",
+        )
+        complain(problem)
+        status = exit_status(problem)
     sys.exit(status)
+
+
+def _discard_output() -> None:
+    """What is still buffered goes nowhere, so that Python does not complain at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(words: list[str]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,3 +71,29 @@ def choose_loops(file: Path, brief: bool) -> None:
     announce_compilation(lambda: print(COMPILING, file=sys.stderr, flush=True))
     if brief and one_command and file.is_file() and file.stat().st_size <= SMALL_FILE_BYTES:
         interpret()
+
+
+def named_for(path: Path | None, endings: tuple[str, ...], program: Path) -> None:
+    """Refuse a name that is not meant for what is written, so that no program is overwritten by what is said of it.
+
+    Raises InputError (USAGE).
+    """
+    from industriverse_core.errors import ErrorCode, InputError
+
+    if path is not None and (path.suffix.lower() not in endings or path.resolve() == program.resolve()):
+        raise InputError(ErrorCode.USAGE, f"{path}: what shall it be?", f"Name a file that ends in {endings[0]}.")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the system says against writing this file, as InputError (FILE_UNREADABLE)."""
+    from industriverse_core.errors import ErrorCode, InputError
+
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            ErrorCode.FILE_UNREADABLE,
+            f"{path}: cannot be written ({error.strerror}).",
+            "Check the folder, its permissions and the space left.",
+        ) from error

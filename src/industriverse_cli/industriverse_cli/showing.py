@@ -113,7 +113,7 @@ def _print(program: Program, size: int, first: int) -> None:
         "digest": program.digest.hex(),
     }
     if summary["filament_m"] > 0:
-        rows["filament"] = f"{summary['filament_m']:.3f} m"
+        rows["filament"] = f"{summary['filament_m']:.3f} m, without what is pulled back at the end"
     if summary["slicer_time_s"] > 0:
         rows["slicer's time"] = duration_text(summary["slicer_time_s"])
     if summary["notes"]:

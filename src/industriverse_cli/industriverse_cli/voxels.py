@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from industriverse_cli.options import File, Json, Machine, MaterialName, load_case
+from industriverse_cli.options import File, Json, Machine, MaterialName, load_case, named_for
 from industriverse_cli.output import console, facts, print_json
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def voxels(
     from twin_node.voxel_file import write_voxels
     from twin_node.voxels import energy_voxels, voxel_edges_m
 
+    named_for(output, (".h5", ".hdf5"), file)
     case = load_case(file, machine, material)
     timeline = build_timeline(case.program, case.profile, case.material)
     edges_m = voxel_edges_m(case.program, metres(voxel), metres(voxel_height))

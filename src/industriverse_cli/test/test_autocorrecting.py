@@ -51,6 +51,7 @@ def test_it_shows_and_leaves_the_file_alone(run, idle, tmp_path):
     assert "saves" in out
     assert "kJ" in out
     assert idle.read_text() == IDLE
+    assert "Nothing is written." in out
     assert list(tmp_path.iterdir()) == [idle]
 
 
@@ -81,8 +82,33 @@ def test_what_stays_refused_is_not_written(run, idle, tmp_path):
     status, out, err = run(idle, "-o", output)
     assert status == 3
     assert "saves" in out
-    assert "not written: envelope.axis" in err
+    assert "Nothing is written." in out
+    assert "-o FILE" not in out
+    assert "[GATE_REFUSED] envelope.axis" in err
     assert not output.exists()
+    status, out, _ = run(idle, "-o", output, "--json")
+    answer = json.loads(out)
+    assert (status, answer["output"]) == (3, None)
+    assert answer["refusal"].startswith("envelope.axis")
+
+
+def test_a_refused_program_that_no_rewrite_changes_is_not_called_correct(run, tmp_path):
+    outside = tmp_path / "outside.gcode"
+    outside.write_text("G21\nG90\nG28\nG1 X400 F3000\n")
+    status, out, err = run(outside)
+    assert status == 3
+    assert "no rewrite helps" in out
+    assert "GATE_REFUSED" in err
+
+
+def test_what_cannot_be_written_is_one_sentence(run, idle, tmp_path):
+    folder = tmp_path / "folder.gcode"
+    folder.mkdir()
+    for output, words in ((folder, "is a directory"), (idle / "part.gcode", "cannot be written")):
+        status, out, err = run(idle, "-o", output, "--force")
+        assert (status, out) == (2, "")
+        assert words in err
+        assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

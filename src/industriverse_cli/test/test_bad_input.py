@@ -135,6 +135,17 @@ def test_broken_pipe_is_quiet(tmp_path):
     assert ended.stderr == ""
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize("words", [["machines"], ["machines", "--json"]])
+def test_a_full_disk_is_one_sentence(words):
+    command = [sys.executable, "-m", "industriverse_cli.main", *words]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("industriverse: [FILE_UNREADABLE] standard output cannot be written")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_no_ros_for_what_needs_none(tmp_path):
     (tmp_path / "good.gcode").write_text(GOOD)
     code = (

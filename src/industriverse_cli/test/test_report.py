@@ -229,6 +229,13 @@ def test_the_sums_are_the_predictions(run, file, machine):
         assert (each["low"], each["mean"], each["high"]) == (estimate.low, estimate.mean, estimate.high)
 
 
+def test_the_page_says_what_is_taken_for_granted_in_words(page):
+    _, content, _ = page(WASHER)
+    assert "2.0% of the runs are taken to break off, and 1.0% of the finished parts not to be good" in content
+    assert "<dd>known: common practice" in content
+    assert "<dd>K " not in content
+
+
 def test_the_page_shows_what_the_json_object_says(page, run):
     answer = answer_of(run, WASHER)
     _, _, parsed = page(WASHER)

@@ -84,3 +84,13 @@ def test_an_output_that_cannot_be_written(run, good, tmp_path):
     assert status == 2
     assert err.startswith("industriverse: [FILE_UNREADABLE]")
     assert run("voxels", good, "-o", tmp_path)[0] == 2
+
+
+def test_no_program_is_overwritten_by_its_voxels(run, good):
+    for output in (good, good.with_name("other.gcode")):
+        status, out, err = run("voxels", good, "-o", output)
+        assert (status, out) == (2, "")
+        assert "ends in .h5" in err
+        assert "Traceback" not in err
+    assert good.read_text() == GOOD
+    assert not good.with_name("other.gcode").exists()

@@ -45,6 +45,7 @@ def note(content: bytes, dialect: str = "marlin"):
         ("G1 X" + "9" * 5000, "a number is too large"),
         ("G1 X1000000000001", "a number is too large"),
         ("G1 X--1", "a number cannot be read"),
+        ("M104 S{print_temperature}", "the slicer has not filled in a {placeholder}"),
         ("G1 X1.2.3", "a character has no meaning"),
         ("G1 X1,5", "a character has no meaning"),
         ("G1 X0x10", ""),

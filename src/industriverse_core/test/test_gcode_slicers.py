@@ -18,7 +18,7 @@ PRUSA_END = """; estimated printing time (normal mode) = 1d 1h 23m 25s
 ; printer_model = MK4
 """
 CURA = """;FLAVOR:Marlin
-;TIME:6666
+;TIME:6667
 ;Layer height: 0.2
 ;TARGET_MACHINE.NAME:Creality Ender-3
 ;Generated with Cura_SteamEngine 5.6.0
@@ -59,7 +59,7 @@ KISS_END = "; Estimated Build Time:   332.83 minutes\n"
     ("head", "tail", "generator", "material", "machine", "time_s", "layer_mm", "filament_mm", "nozzle_mm"),
     [
         (PRUSA, PRUSA_END, "PrusaSlicer 2.9.2", "PETG;PLA", "MK4", 91405.0, 0.15, 2.85, 0.6),
-        (CURA, "", "Cura_SteamEngine 5.6.0", "", "Creality Ender-3", 6666.0, 0.2, 1.75, 0.0),
+        (CURA, "", "Cura_SteamEngine 5.6.0", "", "Creality Ender-3", 6667.0, 0.2, 1.75, 0.0),
         (BAMBU, "", "BambuStudio 01.07.03.50", "PLA-CF;PLA", "Bambu Lab X1 Carbon", 13047.0, 0.2, 1.75, 0.4),
         (ORCA, PRUSA_END, "OrcaSlicer 2.1.1", "PETG;PLA", "MK4", 91405.0, 0.15, 2.85, 0.6),
         (SIMPLIFY, SIMPLIFY_END, "Simplify3D(R) Version 4.1.2", "PLA", "Ender 3", 6300.0, 0.25, 2.85, 0.4),
@@ -83,6 +83,10 @@ def test_a_text_without_comments_has_no_metadata():
     metadata = read_gcode(BODY.encode(), "x").metadata
     assert (metadata.generator, metadata.material, metadata.machine, metadata.slicer_time_s) == ("", "", "", 0.0)
     assert metadata.filament_diameter_m == 1.75e-3
+
+
+def test_the_time_that_the_engine_writes_before_slicing_is_none():
+    assert read_gcode((CURA.replace("6667", "6666") + BODY).encode(), "x").metadata.slicer_time_s == 0.0
 
 
 def test_strange_times_are_none():

@@ -275,7 +275,7 @@ def _print(summary: dict[str, Any], totals: Totals) -> None:
         + (f", {summary['mb_per_s']:.1f} MB/s" if summary["mb_per_s"] else ""),
         "programs": f"{summary['instructions']:,} instructions".replace(",", " ")
         + f", {summary['time_s'] / 3600:.1f} h, {energy_text(summary['energy_j'])}, "
-        + f"{summary['material_kg']:.3f} kg, {summary['price']:.2f} {summary['currency']}",
+        + f"{summary['material_kg']:.3f} kg, {summary['price']:.2f} {summary['currency']}".rstrip(),
     }
     if summary["gates"]:
         rows["gates"] = ", ".join(f"{count} {verdict}" for verdict, count in sorted(summary["gates"].items()))

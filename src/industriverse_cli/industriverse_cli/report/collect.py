@@ -231,8 +231,10 @@ def _assumptions(case: Case) -> tuple[str, ...]:
         said.append(
             "The profile states no blank, so nothing says what the moves cut: the cut itself takes no power here."
         )
-    if profile.costs.scrap_probability > 0.0:
+    costs = profile.costs
+    if costs.failure_probability > 0.0 or costs.scrap_probability > 0.0:
         said.append(
-            f"{profile.costs.scrap_probability:.0%} of the parts are taken to fail; a good part's price carries them."
+            f"{costs.failure_probability:.1%} of the runs are taken to break off, and {costs.scrap_probability:.1%} of "
+            "the finished parts not to be good; a good part's price carries them."
         )
     return tuple(said)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from industriverse_cli.options import Case, File, Json, Machine, MaterialName, load_case
+from industriverse_cli.options import Case, File, Json, Machine, MaterialName, load_case, named_for
 from industriverse_cli.output import print_json
 from industriverse_cli.pricing import Quantity, Start, TariffName
 
@@ -52,8 +52,8 @@ def report(
     from twin_node.price_parts import Order
     from twin_node.tariff import load_tariff, start_of
 
-    _named(output, (".html", ".htm"), file)
-    _named(pdf, (".pdf",), file)
+    named_for(output, (".html", ".htm"), file)
+    named_for(pdf, (".pdf",), file)
     prices, order = load_tariff(tariff), Order(quantity, start_of(start))
     browser = find_browser() if pdf is not None else ""
     made, gates = make_report(load_case(file, machine, material), file, prices, order, datetime.now(UTC))
@@ -107,17 +107,6 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _named(path: Path | None, endings: tuple[str, ...], program: Path) -> None:
-    """Refuse a name that is not meant for what is written, so that no program is overwritten by its report.
-
-    Raises InputError (USAGE).
-    """
-    from industriverse_core.errors import ErrorCode, InputError
-
-    if path is not None and (path.suffix.lower() not in endings or path.resolve() == program.resolve()):
-        raise InputError(ErrorCode.USAGE, f"{path}: what shall it be?", f"Name a file that ends in {endings[0]}.")
 
 
 def _write(made: Report, output: Path | None, pdf: Path | None, browser: str) -> list[Path]:

@@ -16,6 +16,7 @@ from industriverse_cli.report.stage import layer_noun
 VERDICT_SIGN = {"accept": "✓", "warn": "!", "refuse": "✕"}
 HEADLINE = ("time_s", "energy_j", "price", "material_kg", "peak_power_w")
 HEADLINE_CARDS = 4
+ORIGINS = {"V": "read at the source", "K": "known", "C": "computed"}  # the letters of core's Material.sources
 
 
 def header(report: Report) -> Markup:
@@ -324,7 +325,7 @@ def assumptions(report: Report) -> Markup:
         element(
             "details",
             element("summary", f"Where the numbers of {name} come from"),
-            _texts_list(texts),
+            _texts_list({key: _origin(text) for key, text in texts.items()}),
         )
         for name, texts in report.sources.items()
         if texts
@@ -337,10 +338,16 @@ def assumptions(report: Report) -> Markup:
     )
 
 
-def _texts_list(texts: object) -> Markup:
-    pairs = texts.items() if hasattr(texts, "items") else ()
+def _origin(text: str) -> str:
+    """An entry of `sources` with the letter that it begins with in words."""
+    letter, _, rest = text.partition(" ")
+    return f"{ORIGINS[letter]}: {rest}" if letter in ORIGINS else text
+
+
+def _texts_list(texts: dict[str, str]) -> Markup:
     return element(
-        "dl", [element("div", element("dt", name.replace("_", " ")), element("dd", text)) for name, text in pairs]
+        "dl",
+        [element("div", element("dt", name.replace("_", " ")), element("dd", text)) for name, text in texts.items()],
     )
 
 

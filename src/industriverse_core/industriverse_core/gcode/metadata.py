@@ -13,6 +13,7 @@ DETECT_BYTES = 1 << 20  # thumbnails can take most of it
 HEAD_BYTES = 1 << 16
 TAIL_BYTES = 1 << 18  # PrusaSlicer writes its configuration at the end
 DEFAULT_FILAMENT_MM = 1.75
+CURA_UNKNOWN_S = 6666.0  # what CuraEngine writes as ;TIME: before it has sliced; Cura puts the real time there later
 FILAMENT_MM = (0.5, 5.0)  # beyond every filament that is sold
 
 _GENERATOR = re.compile(
@@ -109,7 +110,8 @@ def _slicer_time_s(settings: dict[str, str]) -> float:
     written = settings.get("estimated printing time (normal mode)")
     if written:
         return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(written))
-    return _number(settings.get("TIME", ""), 0.0)
+    stated_s = _number(settings.get("TIME", ""), 0.0)
+    return 0.0 if stated_s == CURA_UNKNOWN_S else stated_s
 
 
 def _slicer_filament_m(settings: dict[str, str]) -> float:

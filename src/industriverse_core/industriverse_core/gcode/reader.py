@@ -222,7 +222,8 @@ def _carry_out(session: Session, letters: str, values: list[float], status: int,
     if status == tokens.EXPRESSION:
         raise unsupported("parameters and expressions")
     if status != tokens.OK:
-        raise malformed(_STATUS[status])
+        unfilled = status == tokens.BAD_CHARACTER and b"{" in session.raw.partition(b";")[0]
+        raise malformed("the slicer has not filled in a {placeholder}" if unfilled else _STATUS[status])
     if session.dialect == "marlin":
         _marlin_line(session, command, letters, values)
     else:
