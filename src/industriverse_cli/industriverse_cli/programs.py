@@ -199,12 +199,13 @@ def _print_prediction(case: Case, prediction: Prediction) -> None:
     out = console()
     out.print(headline(case, "predicted", "bold green"))
     rows = [
-        ("time, with heating and homing", prediction.time_s, duration_text),
+        (f"time, with {_start_up(case)}", prediction.time_s, duration_text),
         ("moves and dwells alone", prediction.motion_time_s, duration_text),
         ("electric energy", prediction.energy_j, energy_text),
         *(
             (f"  {part.name.lower()}", energy, energy_text)
             for part, energy in sorted(prediction.energy_by_subsystem_j.items())
+            if energy.high > 0.0
         ),
         ("peak power", prediction.peak_power_w, lambda watts: f"{watts:.0f} W"),
     ]
@@ -219,6 +220,10 @@ def _print_prediction(case: Case, prediction: Prediction) -> None:
         out.print(
             f"The slicer's own figures: {', '.join(said)}; without heating, homing and flow factors.", style="dim"
         )
+
+
+def _start_up(case: Case) -> str:
+    return "heating and homing" if case.profile.kind == "printer" else "homing"
 
 
 def _estimates(rows: list[tuple[str, Estimate, Any]]) -> Any:
