@@ -22,6 +22,7 @@ RADIUS_SMALL_M = 5e-6
 RADIUS_RELATIVE = 1e-3
 LONGEST_DWELL_S = 600.0
 LONGEST_MOVE_S = 3600.0
+LET_GO_BY = (0b11, 0b11, 0b100)  # bit mask of the motors without which X, Y, Z lose their position
 
 
 @rule("motion.feed", "A feed move has a feed above zero; one above the machine's speed is clamped and noted.")
@@ -202,14 +203,16 @@ def arc_geometry(context: Context) -> Iterator[Hits]:
 def homing(context: Context) -> Iterator[Hits]:
     """Before homing a printer does not know where it is; after its motors were switched off, no more.
 
-    Levelling the bed moves every axis. Mills work from an origin that the operator sets, so the rule is for printers.
-    One finding for each axis.
+    Levelling the bed moves every axis. Switching off X or Y lets both go (CoreXY drives them together), E lets none go;
+    Klipper switches off all motors whatever letters are written. Mills work from an origin that the operator sets, so
+    the rule is for printers. One finding for each axis.
     """
     if context.profile.kind != "printer":
         return
     program = context.program
-    off = context.is_op(Op.MOTORS_OFF)
+    all_off = context.is_op(Op.MOTORS_OFF) & ((program.target == 0) | (context.profile.protocol.family == "klipper"))
     for axis, name in enumerate("XYZ"):
+        off = all_off | (context.is_op(Op.MOTORS_OFF) & ((program.target & LET_GO_BY[axis]) != 0))
         homes = context.is_op(Op.HOME) & ((program.target & (1 << axis)) != 0)
         last = context.last(homes | off)
         homed = (last >= 0) & homes[last]
