@@ -277,3 +277,9 @@ def test_traps_for_a_mill(case):
 def test_a_mill_that_leaves_its_spindle_on():
     report = _report(READY + "G1 Z-1 F120\nX60 F300\nG0 Z5\n", MILL, "Al6061", "rs274")
     assert {item.rule: item.severity for item in report.findings} == {"spindle.left_on": Severity.WARNING}
+
+
+def test_a_printers_homing_is_refused_on_a_mill():
+    """Its text is read by Marlin's rules: 'G4 P2' would be two thousandths of a second."""
+    report = _report("G28\nG21\nG90\nM3 S10000\nG4 P2\nG0 Z5\nM5\nM30\n", MILL, "Al6061", None)
+    _assert_verdict(report, "homing.mill")

@@ -229,6 +229,21 @@ def homing(context: Context) -> Iterator[Hits]:
         )
 
 
+@rule("homing.mill", "A mill is not homed by its program.")
+def homing_of_a_mill(context: Context) -> Iterator[Hits]:
+    """Homing and levelling put the position to 0; a mill counts from the origin that the operator set, and its end
+    stops are elsewhere. G28 among a printer's commands is read by Marlin's rules; a mill's G28 goes to a stored point.
+    """
+    if context.profile.kind != "mill":
+        return
+    remedy = "Choose the machine that the program was made for; home a mill before the program."
+    text = (
+        f"the program homes or levels {context.profile.id}, as a printer's does; where its origin is then is unknown."
+    )
+    where = np.flatnonzero(context.is_op(Op.HOME, Op.LEVEL_BED))
+    yield Hits(Severity.ERROR, where, lambda _: Seen(text, remedy))
+
+
 @rule("dwell.endless", "A dwell is not negative and lasts at most ten minutes.")
 def dwell(context: Context) -> Iterator[Hits]:
     """A longer pause is a PROGRAM_STOP that the operator ends; hot filament decays meanwhile. Dwells that follow each
