@@ -90,7 +90,8 @@ def _inner_returns(piece: Array) -> Array:
     """Positions of the carriage returns that another byte than a line feed or a carriage return follows."""
     at = np.flatnonzero(piece == CARRIAGE_RETURN)
     after = piece[at + 1]  # a piece ends with a line feed
-    return at[(after != LINE_FEED) & (after != CARRIAGE_RETURN)]
+    inner: Array = at[(after != LINE_FEED) & (after != CARRIAGE_RETURN)]
+    return inner
 
 
 def _line_of(piece: Array, mask: Array) -> int:
