@@ -188,3 +188,16 @@ def test_what_is_rejected_names_line_and_reason(content, dialect):
         assert item.reason
         assert item.line == program.line[item.instruction]
     assert all(math.isfinite(value) for value in program.positions_m().ravel().tolist())
+
+
+@pytest.mark.parametrize(
+    ("content", "line"), [(b"G28\n; note\rM104 S400\nG1 X5\n", 2), (b"G28\nG1 X5\rY5\n", 2), (b"G28\rG1 X5\r", 1)]
+)
+def test_a_carriage_return_within_a_line_is_refused(content, line):
+    message = refusal(content).message
+    assert f"line {line}: a carriage return within the line" in message
+
+
+def test_carriage_returns_at_the_end_of_a_line_are_its_end():
+    usual = read_gcode(b"G28\nG1 X5 F600\n", "part.gcode", "marlin")
+    assert read_gcode(b"G28\r\r\nG1 X5 F600\r", "part.gcode", "marlin").digest == usual.digest

@@ -112,6 +112,7 @@ def test_macros_are_refused_by_their_name(name):
         ("SAVE_GCODE_STATE NAME=x", "unsupported"), ("PAUSE", "unsupported"), ("PROBE", "unsupported"),
         ("SET_FAN_SPEED FAN=x SPEED=1", "unsupported"), ("ACTIVATE_EXTRUDER EXTRUDER=extruder1", "unsupported"),
         ("SET_HEATER_TEMPERATURE HEATER=heater_generic TARGET=5", "unsupported"),
+        ("SET_HEATER_TEMPERATURE HEATER=extruder TEMP=210", "malformed"),
         ("SET_PRESSURE_ADVANCE EXTRUDER=extruder1 ADVANCE=0.1", "unsupported"),
         ("SET_VELOCITY_LIMIT ACCEL_TO_DECEL=5", "unsupported"), ("SOMETHING X=5", "unsupported"),
         ("SET_VELOCITY_LIMIT ACCEL=fast", "malformed"), ("SET_VELOCITY_LIMIT ACCEL=nan", "malformed"),

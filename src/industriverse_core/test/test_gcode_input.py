@@ -134,6 +134,11 @@ def test_an_unknown_dialect_is_a_mistake_of_the_caller():
         (b"#1=5\nG28\n", "rs274"),
         (b"G1 X1\nG280\nM1040\n", "rs274"),
         (b"G0 X1 ; E5 M104\n", "rs274"),
+        (b"%\n(1001)\nG21\nG28 G91 Z0\n", "rs274"),
+        (b"(2D)\nG90 G94\nG17\nG28 G91 Z0\n", "rs274"),
+        (b"N10 G21G90\nN20 G28 Z0\n", "rs274"),
+        (b"G28 ; G90 G94\nG1 X5\n", "marlin"),
+        (b"G53\nG28\n", "marlin"),
     ],
 )
 def test_dialects_are_told_apart(content, dialect):

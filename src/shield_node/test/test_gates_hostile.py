@@ -111,7 +111,11 @@ PRINTED = {
     "stops hot": ("M0", WARN),
     # homing
     "motors off": ("M84\nG1 X50 F3000", "homing.missing"),
-    "motors off, one axis": ("M18 X\nG1 X50 F3000", None),
+    "motors off, one axis": ("M18 X\nG1 X50 F3000", "homing.missing"),
+    "motors off, the other of a CoreXY's": ("M18 X\nG1 Y50 F3000", "homing.missing"),
+    "motors off, Z": ("M84 Z\nG1 Z5 F600", "homing.missing"),
+    "motors off, another axis": ("M84 Z\nG1 X50 F3000", ACCEPT),
+    "motors off, the filament's": ("M84 E\nG1 X50 F3000", ACCEPT),
     "homed into the part": (
         "G1 X50 Y50 F3000\n" + LAYER + "\nG28",
         "part.homing",
@@ -192,9 +196,17 @@ WHOLE = {  # without the usual start and end
     "preheated": ("G28\nM140 S60\nM104 S215\nM190 S60\nM109 S215\nG1 Z5 F600", ACCEPT),
     "unusual spelling": (UNUSUAL, ACCEPT),
     "comments inside": ("G28 ; home\n(all) G1 X50 (to) F3000 ; X400\n; G1 X999\n", ACCEPT),
+    "a carriage return hides a command": ("G28\n; warm up\rM104 S400\nG1 X50 F3000", None),
+    "a carriage return between moves": ("G28\nG1 X50\rY50 F3000", None),
     "nothing": ("; nothing\n", None),
     "empty": ("", None),
 }  # fmt: skip
+
+
+def test_klipper_switches_off_all_motors_whatever_letters_are_written():
+    program = read_gcode((START + "M84 E\nG1 X50 F3000" + END).encode(), "hostile", "marlin")
+    report = check(program, load_machine("voron_24"), load_material("PLA"))
+    assert "homing.missing" in {item.rule for item in report.findings if item.severity is Severity.ERROR}
 
 
 @pytest.mark.parametrize("case", WHOLE)
@@ -265,3 +277,9 @@ def test_traps_for_a_mill(case):
 def test_a_mill_that_leaves_its_spindle_on():
     report = _report(READY + "G1 Z-1 F120\nX60 F300\nG0 Z5\n", MILL, "Al6061", "rs274")
     assert {item.rule: item.severity for item in report.findings} == {"spindle.left_on": Severity.WARNING}
+
+
+def test_a_printers_homing_is_refused_on_a_mill():
+    """Its text is read by Marlin's rules: 'G4 P2' would be two thousandths of a second."""
+    report = _report("G28\nG21\nG90\nM3 S10000\nG4 P2\nG0 Z5\nM5\nM30\n", MILL, "Al6061", None)
+    _assert_verdict(report, "homing.mill")

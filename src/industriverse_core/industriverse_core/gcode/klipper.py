@@ -189,6 +189,9 @@ def _heaters_off(session: Session, parameters: Parameters) -> None:
 
 def _set_heater(session: Session, parameters: Parameters) -> None:
     heater = _heater(parameters, "HEATER")
+    left = parameters.keys() - {"HEATER", "TARGET"}
+    if left:  # Klipper would take no notice of it and switch the heater off where TARGET is absent
+        raise malformed(f"SET_HEATER_TEMPERATURE has no {min(left)}")
     value = _number(parameters, "TARGET") if "TARGET" in parameters else 0.0
     session.targets_c[heater] = value
     session.emit(Op.SET_HEATER, target=heater, value=value)

@@ -41,6 +41,7 @@ IGNORED = frozenset(
     + [f"M{code}" for code in (710, 960, 971, 972, 973, 975, 981, 982, "982.2", "982.4", 991, 1002, 1006, 1007)]
     + ["G29.2", "G392"]
 )
+WITH_MESSAGE = frozenset(("M0", "M1"))  # what follows is shown to the operator, or how long to wait for one
 # Ignored codes of which some parameters do more, and what.
 LOOKED_AT = {
     "M486": (re.compile(rb"\s*(?:N\d+\s*)?M0*486(?:\s*[ST]\s*-?\d+)*\s*[CPU]", re.I), "leaving out an object"),

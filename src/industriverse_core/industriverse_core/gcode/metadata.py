@@ -37,7 +37,10 @@ _FILAMENT_MOVE = rb"[ \t]*(?:N\d+[ \t]*)?G0*(?:[01]|92)(?!\d)[^;(\r\n]*?E[ \t]*[
 _MARLIN_SIGNS = re.compile(rb"(?i)\n(?:" + _SLICER + rb"|" + _PRINTER_CODE + rb"|" + _FILAMENT_MOVE + rb")")
 _MARLIN_SIGNS_WITHOUT_FILAMENT = re.compile(rb"(?i)\n(?:" + _SLICER + rb"|" + _PRINTER_CODE + rb")")
 _FILAMENT_WORDS = re.compile(rb"E[ \t]*[-+.\d]"), re.compile(rb"e[ \t]*[-+.\d]")  # two: each begins with one byte
-_RS274_SIGNS = re.compile(rb"(?im)^;\s*dialect = rs274|^[ \t]*o\d+[ \t]+(?:sub|call|if|while|do|repeat)|^[ \t]*#")
+_SEVERAL_CODES = rb"[ \t]*(?:N\d+[ \t]*)?G\d+(?:\.\d)?[ \t]*G\d"  # Marlin takes one a line, but for G53 G0
+_RS274_SIGNS = re.compile(
+    rb"(?im)^;\s*dialect = rs274|^[ \t]*o\d+[ \t]+(?:sub|call|if|while|do|repeat)|^[ \t]*#|^%|^" + _SEVERAL_CODES
+)
 
 
 def detect_dialect(head: bytes) -> str:

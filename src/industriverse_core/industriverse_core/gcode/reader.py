@@ -219,6 +219,9 @@ def _carry_out(session: Session, letters: str, values: list[float], status: int,
         return
     if letters.startswith("O"):
         raise unsupported("subroutines and loops (O words)")
+    if session.dialect == "marlin" and _shows_text(command, status) and not _has_command(letters[1:], values[1:]):
+        marlin.execute(session, command, {})
+        return
     if status == tokens.EXPRESSION:
         raise unsupported("parameters and expressions")
     if status != tokens.OK:
@@ -228,6 +231,11 @@ def _carry_out(session: Session, letters: str, values: list[float], status: int,
         _marlin_line(session, command, letters, values)
     else:
         _rs274_line(session, letters, values)
+
+
+def _shows_text(command: str, status: int) -> bool:
+    """Whether what follows a Marlin command is a text, of any characters but a wrong checksum."""
+    return command in marlin.WITH_MESSAGE and status != tokens.BAD_CHECKSUM
 
 
 def _name(letter: str, value: float) -> str:

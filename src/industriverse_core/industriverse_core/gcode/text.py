@@ -18,6 +18,7 @@ from industriverse_core.gcode.tokens import LINE_FEED, MAX_LINE_BYTES
 Array = np.ndarray[Any, Any]
 
 BLOCK_BYTES = 1 << 20  # fits into a core's second-level cache together with its rows
+CARRIAGE_RETURN = 13
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 MAX_CONTROL_SHARE = 0.01
@@ -34,6 +35,7 @@ class Survey:
     control: int  # control characters other than white space
     non_ascii: int
     strange_line: int  # first line with one of either, 0 = none
+    return_line: int  # first line with a carriage return that is not at its end, 0 = none
 
 
 def pieces(file: BinaryIO, start: int) -> Iterator[Array]:
@@ -66,7 +68,7 @@ def pieces(file: BinaryIO, start: int) -> Iterator[Array]:
 
 def survey(file: BinaryIO, start: int, name: str) -> Survey:
     """Count lines and strange bytes. Raises InputError(NOT_A_PROGRAM) at a NUL byte."""
-    lines = size = control = non_ascii = strange_line = 0
+    lines = size = control = non_ascii = strange_line = return_line = 0
     for piece in pieces(file, start):
         if has_strange(piece):
             nul, piece_control, piece_non_ascii = count_strange(piece)
@@ -76,9 +78,20 @@ def survey(file: BinaryIO, start: int, name: str) -> Survey:
             strange_line = strange_line or lines + _line_of(piece, is_strange(piece))
             control += piece_control
             non_ascii += piece_non_ascii
+        returns = _inner_returns(piece)
+        if len(returns) and not return_line:
+            return_line = lines + int(np.count_nonzero(piece[: returns[0]] == LINE_FEED)) + 1
         lines += int(np.count_nonzero(piece == LINE_FEED))
         size += len(piece)
-    return Survey(lines, size, control, non_ascii, strange_line)
+    return Survey(lines, size, control, non_ascii, strange_line, return_line)
+
+
+def _inner_returns(piece: Array) -> Array:
+    """Positions of the carriage returns that another byte than a line feed or a carriage return follows."""
+    at = np.flatnonzero(piece == CARRIAGE_RETURN)
+    after = piece[at + 1]  # a piece ends with a line feed
+    inner: Array = at[(after != LINE_FEED) & (after != CARRIAGE_RETURN)]
+    return inner
 
 
 def _line_of(piece: Array, mask: Array) -> int:
@@ -101,12 +114,19 @@ def refuse_non_text(head: bytes, name: str) -> None:
 
 
 def refuse_strange(seen: Survey, head: bytes, name: str) -> None:
-    """Raise InputError for a text with too many bytes that no G-code has."""
+    """Raise InputError for a text with too many bytes that no G-code has, or with lines that are not clear."""
     if seen.control > MAX_CONTROL_SHARE * seen.size or seen.non_ascii > MAX_NON_ASCII_SHARE * seen.size:
         raise InputError(
             ErrorCode.NOT_A_PROGRAM,
             f"{name}, line {seen.strange_line}: is not a text file (it begins with {head[:16]!r}).",
             REMEDY,
+        )
+    if seen.return_line:
+        raise InputError(
+            ErrorCode.NOT_A_PROGRAM,
+            f"{name}, line {seen.return_line}: a carriage return within the line; controllers end a line there, which "
+            "would carry out what is read as a comment or as words of one line.",
+            "Save the file with LF or CR LF at the end of every line.",
         )
 
 

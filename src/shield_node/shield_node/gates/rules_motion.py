@@ -22,6 +22,7 @@ RADIUS_SMALL_M = 5e-6
 RADIUS_RELATIVE = 1e-3
 LONGEST_DWELL_S = 600.0
 LONGEST_MOVE_S = 3600.0
+LET_GO_BY = (0b11, 0b11, 0b100)  # bit mask of the motors without which X, Y, Z lose their position
 
 
 @rule("motion.feed", "A feed move has a feed above zero; one above the machine's speed is clamped and noted.")
@@ -221,14 +222,16 @@ def arc_geometry(context: Context) -> Iterator[Hits]:
 def homing(context: Context) -> Iterator[Hits]:
     """Before homing a printer does not know where it is; after its motors were switched off, no more.
 
-    Levelling the bed moves every axis. Mills work from an origin that the operator sets, so the rule is for printers.
-    One finding for each axis.
+    Levelling the bed moves every axis. Switching off X or Y lets both go (CoreXY drives them together), E lets none go;
+    Klipper switches off all motors whatever letters are written. Mills work from an origin that the operator sets, so
+    the rule is for printers. One finding for each axis.
     """
     if context.profile.kind != "printer":
         return
     program = context.program
-    off = context.is_op(Op.MOTORS_OFF)
+    all_off = context.is_op(Op.MOTORS_OFF) & ((program.target == 0) | (context.profile.protocol.family == "klipper"))
     for axis, name in enumerate("XYZ"):
+        off = all_off | (context.is_op(Op.MOTORS_OFF) & ((program.target & LET_GO_BY[axis]) != 0))
         homes = context.is_op(Op.HOME) & ((program.target & (1 << axis)) != 0)
         last = context.last(homes | off)
         homed = (last >= 0) & homes[last]
@@ -243,6 +246,21 @@ def homing(context: Context) -> Iterator[Hits]:
                 "Home first (G28).",
             ),
         )
+
+
+@rule("homing.mill", "A mill is not homed by its program.")
+def homing_of_a_mill(context: Context) -> Iterator[Hits]:
+    """Homing and levelling put the position to 0; a mill counts from the origin that the operator set, and its end
+    stops are elsewhere. G28 among a printer's commands is read by Marlin's rules; a mill's G28 goes to a stored point.
+    """
+    if context.profile.kind != "mill":
+        return
+    remedy = "Choose the machine that the program was made for; home a mill before the program."
+    text = (
+        f"the program homes or levels {context.profile.id}, as a printer's does; where its origin is then is unknown."
+    )
+    where = np.flatnonzero(context.is_op(Op.HOME, Op.LEVEL_BED))
+    yield Hits(Severity.ERROR, where, lambda _: Seen(text, remedy))
 
 
 @rule("dwell.endless", "A dwell is not negative and lasts at most ten minutes.")
