@@ -81,8 +81,8 @@ def rates_of(limits: Array, settings: Array) -> Rates:
 def _change_limit(family: int, run: Array, target: int, value: float, limits: Array, settings: Array) -> int:
     """Carry out one SET_LIMIT; returns 0 or why not.
 
-    Klipper reads its own limits and M204: S, or P and T together, of which the lower counts; `run` remembers both within
-    one run of SET_LIMITs.
+    Klipper reads its own limits and M204: S, or P and T together, of which the lower counts; `run` remembers both
+    within one run of SET_LIMITs.
     """
     if not 0.0 <= value < math.inf:
         return mb.NO_LIMIT
