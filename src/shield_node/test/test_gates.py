@@ -199,7 +199,13 @@ CASES = {
     "stationary": (printed(move(filament=21e-3, feed=5e-3)), {"extrusion.blob": ERROR}),
     "stationary in parts": (printed(*[move(filament=3e-3, feed=5e-3)] * 8), {"extrusion.blob": ERROR}),
     "prime": (printed(move(filament=19e-3, feed=5e-3)), {}),
-    "retractions": (printed(*[move(filament=-5e-3), move(0.06), move(filament=5e-3), PRINT] * 20), {}),
+    "retractions": (
+        printed(*[
+            row for layer in range(1, 21)
+            for row in (move(filament=-5e-3), move(0.06, z=layer * 0.2e-3), move(filament=5e-3), PRINT)
+        ]),
+        {},
+    ),
     "retract too far": (printed(move(filament=-1.1, feed=50e-3)), {"extrusion.retract": ERROR}),
     "fan": (printed({"op": Op.SET_FAN, "value": 1.0}), {}),
     "fan too fast": (printed({"op": Op.SET_FAN, "value": 1.1}), {"fan.range": ERROR}),

@@ -179,8 +179,8 @@ def test_filament_drawn_out_at_the_end_passes():
 
 def test_retractions_are_refilled():
     path = Path().wall(3)
-    for _ in range(30):
-        path.go(volume_m3=-5e-3 * AREA).go(volume_m3=5e-3 * AREA).wall(1, first_z=0.6e-3)
+    for layer in range(3, 33):
+        path.go(volume_m3=-5e-3 * AREA).go(volume_m3=5e-3 * AREA).wall(1, first_z=(layer + 1) * 0.2e-3)
     assert path.found() == {}
 
 
@@ -211,4 +211,17 @@ def test_laying_ends_at_its_limit(most, whole):
     length, frame, top = np.array([0.0, 1e-3, 1.5e-3]), np.array([0.0, 0.0, 0.5e-3]), np.zeros((9, 9))
     results = (np.zeros(3), np.zeros(3), np.zeros(3))
     nothing = (np.zeros((0, 5)), np.zeros(0, int))
-    assert deposit.lay(ends, length, length * 1e-7, *nothing, frame, top, top.copy(), 4e-4, most, results) is whole
+    assert (
+        deposit.lay(ends, length, length * 1e-7, *nothing, frame, top, top.copy(), top.copy(), 4e-4, most, results)
+        is whole
+    )
+
+
+@pytest.mark.parametrize(("rise", "expected"), [(0.2e-3, {}), (0.05e-3, {}), (0.0, {"part.overfill": ERROR})])
+def test_layers_without_a_change_of_z_pile_up(rise, expected):
+    bead_m2 = BEAD_M2 * (rise or 0.2e-3) / 0.2e-3
+    assert Path().do(FAN_ON).wall(30, bead_m2=bead_m2, side=0.05, height=rise).found() == expected
+
+
+def test_a_few_passes_in_one_layer_have_room():
+    assert Path().do(FAN_ON).wall(3, side=0.08, height=0.0).found() == {}

@@ -23,6 +23,7 @@ SPACING = 0.5  # of a cell: a path is looked at this often
 MAX_CELLS = 4_000_000  # larger beds get larger cells
 WIDEST_BEAD = 2.0  # of the nozzle's diameter; walls have 1 to 1.2, slicers allow 2
 SAME_LAYER = 0.1  # of the nozzle's diameter: a smaller rise is the same layer (a vase rises all the time)
+MOST_PASSES = 4.0  # of one layer's height through one place; walls and infill that overlap or cross make 2 to 3
 MAX_SAMPLES = 1_000_000_000  # of one program (250 km), so that no file makes the gates slow
 MOST_SAMPLES = 100_000  # of one move
 
@@ -59,8 +60,8 @@ def _highest_below(top: np.ndarray, below: np.ndarray, row: int, column: int, z:
 @compiled
 def lay(
     ends: tuple[np.ndarray, np.ndarray, np.ndarray], length: np.ndarray, fresh: np.ndarray, frames: np.ndarray,
-    arc_of: np.ndarray, map_frame: np.ndarray, top: np.ndarray, below: np.ndarray, nozzle_m: float,
-    most: int, results: tuple[np.ndarray, np.ndarray, np.ndarray],
+    arc_of: np.ndarray, map_frame: np.ndarray, top: np.ndarray, below: np.ndarray, laid: np.ndarray,
+    nozzle_m: float, most: int, results: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> bool:  # fmt: skip
     """Lay down every move in order; False = the path is too long and was left.
 
@@ -72,13 +73,15 @@ def lay(
         arc_of: (n,) row in `frames`, -1 = taken as straight; may be empty where there are no arcs.
         map_frame: x and y of the map's corner, side of a cell [m].
         top, below: (rows, columns) the map; the bed is 0.
+        laid: (rows, columns) material in the layer at `top` [m3]; empty at first.
         nozzle_m: diameter; a bead higher than this is not pressed onto what is below it.
         most: samples of all moves together.
         results: get the fields of Deposit.
     """
     layer, cell = SAME_LAYER * nozzle_m, map_frame[2]
     widest, samples = WIDEST_BEAD * nozzle_m, 0
-    hanging = overfill = 0.0
+    place = MOST_PASSES * cell * max(cell, nozzle_m)
+    hanging = overfill = piled = 0.0
     for index in range(len(length)):
         if not 0.0 < length[index] < math.inf:
             continue
@@ -118,10 +121,14 @@ def lay(
             overfill = max(0.0, overfill + (bead - widest * min(z - under, nozzle_m)) * step)
             if z > here + layer:
                 below[r, c] = here
+                laid[r, c] = 0.0
             top[r, c] = max(here, z)
+            height, before = min(z - under, nozzle_m), laid[r, c]
+            laid[r, c] = before + min(bead, widest * height) * step  # what is wider is in `overfill` already
+            piled += max(0.0, laid[r, c] - max(before, place * height))
         if bead == 0.0:
             hanging = 0.0
-        results[0][index], results[1][index], results[2][index] = longest, overfill, deepest
+        results[0][index], results[1][index], results[2][index] = longest, overfill + piled, deepest
     return True
 
 
@@ -140,7 +147,7 @@ def follow(context: Context) -> Deposit:
         slot[context.arcs.where[planes[:, 2] != 2]] = -1
     is_whole = lay(
         context.ends_m, context.length_m, context.fresh_m3, frames, slot,
-        np.array([axes[0].minimum, axes[1].minimum, cell]), top, np.zeros_like(top), extruder.nozzle_diameter,
-        MAX_SAMPLES, (hanging, overfill, collision),
+        np.array([axes[0].minimum, axes[1].minimum, cell]), top, np.zeros_like(top), np.zeros_like(top),
+        extruder.nozzle_diameter, MAX_SAMPLES, (hanging, overfill, collision),
     )  # fmt: skip
     return Deposit(hanging, overfill, collision, is_whole)

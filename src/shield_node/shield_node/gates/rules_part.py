@@ -10,7 +10,7 @@ from industriverse_core.artefacts import Severity
 from industriverse_core.program import Op
 from industriverse_core.units import MM
 from shield_node.gates.context import Context
-from shield_node.gates.deposit import WIDEST_BEAD
+from shield_node.gates.deposit import MOST_PASSES, WIDEST_BEAD
 from shield_node.gates.registry import WHOLE_PROGRAM, Hits, Seen, rule
 
 TOUCH = 1.0  # nozzle diameters below the part's top: the nozzle scrapes
@@ -50,9 +50,10 @@ def collision(context: Context) -> Iterator[Hits]:
 @rule("part.overfill", "There is room for what is printed.")
 def overfill(context: Context) -> Iterator[Hits]:
     """Beads wider than 2 nozzle diameters, for the height that they really have above what lies below them, run into
-    each other and pile up. The excess adds up from move to move and is used up by narrower beads; more than the
-    profile's max_stationary_extrusion is an error. Purge lines pass. The usual cause is a wrong flow (M221) or
-    filament."""
+    each other and pile up. The excess adds up from move to move and is used up by narrower beads. What is laid into one
+    layer at one place beyond 4 times its room has no place either, and nothing uses it up. More than the profile's
+    max_stationary_extrusion of both is an error. Purge lines pass. The usual causes are a wrong flow (M221) or
+    filament, and layers without a change of Z."""
     extruder = context.profile.extruder
     if extruder is None:
         return
@@ -62,9 +63,10 @@ def overfill(context: Context) -> Iterator[Hits]:
         Severity.ERROR,
         np.flatnonzero(over & ~context.before(over, 0)),
         lambda i: Seen(
-            f"beads wider than {WIDEST_BEAD:g} nozzle diameters have left {excess[i] / MM:.1f} mm of filament without "
-            f"room; {extruder.max_stationary_extrusion / MM:g} mm are allowed.",
-            "Check the flow (M221), the filament's diameter and the layer height.",
+            f"beads wider than {WIDEST_BEAD:g} nozzle diameters, or more than {MOST_PASSES:g} in one place of a layer, "
+            f"have left {excess[i] / MM:.1f} mm of filament without room; "
+            f"{extruder.max_stationary_extrusion / MM:g} mm are allowed.",
+            "Check the flow (M221), the filament's diameter, the layer height and the changes of Z.",
             excess[i] / MM,
             extruder.max_stationary_extrusion / MM,
             "mm",
