@@ -204,7 +204,7 @@ def test_the_machine_that_a_file_is_for(metadata, named, found):
 @pytest.fixture
 def many(folder):
     for number in range(80):
-        (folder / f"part{number:03d}.gcode").write_text(gcode(number, 4000))
+        (folder / f"part{number:03d}.gcode").write_text(gcode(number, 60_000))
     (folder / "empty.gcode").touch()
     return folder
 
