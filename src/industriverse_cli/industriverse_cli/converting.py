@@ -39,6 +39,8 @@ def convert(
     filament. A program with a line that was not understood cannot become G-code, but can become bytecode, which
     the gates refuse as they refuse its source.
 
+    Work offsets (G54 to G59, G10, G92) are not in the bytecode: select the same work system before you run the result.
+
     Example: industriverse convert part.gcode part.arrow
     """
     from industriverse_core.gcode import load_program

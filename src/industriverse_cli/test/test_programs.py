@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from industriverse_cli.main import main
 from industriverse_core.gcode import load_program
 from industriverse_core.machine import load_machine
 from industriverse_core.material import load_material
@@ -31,19 +30,6 @@ M104 S0
 M140 S0
 """
 FINDING_KEYS = {"rule", "severity", "line", "instruction", "value", "limit", "unit", "message", "remedy"}
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process; (exit status, standard output, standard error)."""
-
-    def run(*words):
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from industriverse_cli.main import main
 from industriverse_cli.options import load_case
 from industriverse_cli.report import pdf
 from industriverse_core.gcode import load_program
@@ -30,17 +29,6 @@ PREDICTION_KEYS = {
     "quantities", "energy_by_subsystem", "energy_balance", "power", "temperatures", "layers", "price",
 }  # fmt: skip
 VOID = {"meta", "br", "img", "input"}
-
-
-@pytest.fixture
-def run(capsys):
-    def run(*words):
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
 
 
 class Page(HTMLParser):

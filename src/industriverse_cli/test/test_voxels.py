@@ -5,7 +5,6 @@ import math
 
 import pytest
 
-from industriverse_cli.main import main
 from industriverse_core.gcode import load_program
 from industriverse_core.machine import load_machine
 from industriverse_core.material import load_material
@@ -29,19 +28,6 @@ M140 S0
 ; filament_type = PLA
 ; layer_height = 0.3
 """
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process; (exit status, standard output, standard error)."""
-
-    def run(*words):
-        with pytest.raises(SystemExit) as ended:
-            main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return ended.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
