@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from industriverse_core.errors import ErrorCode, ProfileError
+from industriverse_core.errors import ErrorCode, InputError, ProfileError
 from industriverse_core.files import read_bytes
 
 MAX_DOCUMENT_BYTES = 1 << 20
@@ -86,7 +86,12 @@ class Document(BaseModel):
 
 def load_document(path: Path, model: type[Model], code: ErrorCode) -> Model:
     """Read and check one YAML document. Raises CoreError with `code` (or the file's own error)."""
-    text = read_bytes(path, MAX_DOCUMENT_BYTES)
+    try:
+        text = read_bytes(path, MAX_DOCUMENT_BYTES)
+    except InputError as error:
+        if error.code is not ErrorCode.FILE_EMPTY:
+            raise
+        raise InputError(error.code, error.message, _what_to_write(model)) from error
     try:
         content = yaml.safe_load(text.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -96,12 +101,20 @@ def load_document(path: Path, model: type[Model], code: ErrorCode) -> Model:
         place = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or type(error).__name__
         raise ProfileError(code, f"{path}{place}: not valid YAML ({problem}).", "Mend the line.") from error
+    if content is None:
+        raise ProfileError(code, f"{path}: has no fields.", _what_to_write(model))
     if not isinstance(content, dict):
         raise ProfileError(code, f"{path}: not a document with named fields.", "See the examples that ship.")
     try:
         return model.model_validate(content)
     except ValidationError as error:
         raise ProfileError(code, *_explain(path, error, model)) from error
+
+
+def _what_to_write(model: type[BaseModel]) -> str:
+    """The remedy for an empty document."""
+    needed = ", ".join(name for name, item in model.model_fields.items() if item.is_required())
+    return f"Write its fields{f' ({needed})' if needed else ''}, or start from a copy of one that ships."
 
 
 def _explain(path: Path, error: ValidationError, model: type[BaseModel]) -> tuple[str, str]:

@@ -39,6 +39,8 @@ class ErrorCode(IntEnum):
     TOO_SLOW = 113
     WORKER_DIED = 114
     JOURNAL_BROKEN = 115
+    BAG_BROKEN = 130
+    RECORD_BROKEN = 118
     # 200 profiles
     UNKNOWN_MACHINE = 200
     BAD_PROFILE = 201
@@ -76,6 +78,8 @@ class ErrorCode(IntEnum):
     ALREADY_STARTED = 506
     CANCELLED = 507
     PROCESS_RESTARTED = 508
+    CONTROLLER_LOCKED = 520
+    POSITION_MISMATCH = 521
     # 600 prediction
     CANNOT_PREDICT = 600
     CANNOT_PRICE = 601

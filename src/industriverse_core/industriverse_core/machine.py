@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from industriverse_core.controller import UNKNOWN, Controller, Firmware
 from industriverse_core.documents import (
     Celsius,
     CubicMetresPerSecond,
@@ -27,11 +28,14 @@ from industriverse_core.documents import (
     load_document,
     named_document,
 )
-from industriverse_core.errors import ErrorCode
+from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.telemetry import Vector
 
 MACHINE_FOLDER = Path(__file__).parent / "data" / "machines"
+StoredName = Literal["G54", "G55", "G56", "G57", "G58", "G59", "G59.1", "G59.2", "G59.3", "G28", "G30"]
 DEFAULT_MACHINE = "prusa_mk3s"
+BOX_FIELDS = ("x_minimum", "y_minimum", "z_minimum", "x_maximum", "y_maximum", "z_maximum")
+LARGEST_STOCK_MM = 1e5
 
 
 class Axis(Document):
@@ -106,6 +110,25 @@ class Box(Document):
         return self
 
 
+class Blank(Box):
+    """A mill's stock as a document of its own."""
+
+    name: str = Field(default="stock", min_length=1, max_length=64)
+
+
+class Position(Document):
+    """A position that the controller has stored, in its own machine coordinates; an axis not given is not known."""
+
+    x: Metres | None = None
+    y: Metres | None = None
+    z: Metres | None = None
+
+    def vector_m(self) -> Vector:
+        """x, y, z [m]; NaN = not known."""
+        x, y, z = (math.nan if value is None else value for value in (self.x, self.y, self.z))
+        return x, y, z
+
+
 class Extruder(Document):
     """The filament drive and the hot end's melt limit."""
 
@@ -117,6 +140,9 @@ class Extruder(Document):
     jerk: MetresPerSecond = Field(gt=0)
     max_flow: CubicMetresPerSecond = Field(gt=0, description="volume that the hot end can melt")
     max_stationary_extrusion: Metres = Field(gt=0, description="filament fed without motion before it is a blob")
+    max_retraction: Metres = Field(
+        default=0.15, gt=0, description="filament drawn back from the nozzle's tip before the drive has lost it"
+    )
     min_temperature: Celsius = Field(description="below it, extrusion is refused (cold extrusion)")
 
 
@@ -159,6 +185,7 @@ class Spindle(Document):
     max_speed: RadPerSecond = Field(gt=0)
     idle_power: Watts = Field(ge=0, description="turning at its highest speed, cutting nothing")
     max_power: Watts | None = Field(default=None, gt=0, description="electric power that it can draw")
+    orients: bool = Field(default=False, description="it can stop at an angle (M19, and G87's back boring)")
     uncertainty: Ratio = Field(default=0.25, ge=0, le=1, description="relative standard deviation of cutting energy")
 
 
@@ -169,6 +196,7 @@ class Tool(Document):
     name: str = Field(default="", max_length=64)
     diameter: Metres = Field(gt=0)
     flutes: int = Field(default=2, ge=1, le=20)
+    length: Metres | None = Field(default=None, description="length offset in the controller's tool table (G43)")
     cutting_length: Metres = Field(gt=0, description="length of its cutting edges")
     max_depth: Metres = Field(gt=0, description="deepest cut in one pass (axial engagement)")
     max_plunge: MetresPerSecond = Field(gt=0, description="fastest feed straight down into material")
@@ -184,6 +212,10 @@ class Protocol(Document):
     baud: int = Field(gt=0)
     planner_blocks: int = Field(default=16, ge=2, description="motion blocks that the controller can hold")
     receive_buffer: int = Field(default=128, ge=32, description="[bytes]")
+    firmware: Firmware = Field(
+        default="prusa",
+        description="whose M204 S T it reads: T is the retraction's acceleration (prusa) or travel's (marlin_2)",
+    )
 
 
 class Failure(Document):
@@ -221,6 +253,8 @@ class MachineProfile(Document):
 
     id: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
     title: str
+    manufacturer: str = Field(default="", max_length=128, description="as on the machine's nameplate")
+    serial_number: str = Field(default="", max_length=128, description="of this one machine, as on its nameplate")
     kind: Literal["printer", "mill"]
     kinematics: Kinematics
     protocol: Protocol
@@ -237,6 +271,12 @@ class MachineProfile(Document):
         default=(), description="volumes that the tool never enters: clips, clamps, probe"
     )
     stock: Box | None = Field(default=None, description="the blank of a mill's usual set-up; a job may name another")
+    fan_numbers: tuple[int, ...] = Field(default=(0,), description="fans that a program may switch (M106 P)")
+    stored_positions: dict[StoredName, Position] = Field(
+        default_factory=dict,
+        description="what the controller has stored ($# of GRBL): origins of work systems, positions of G28 and G30; "
+        "program coordinates count from G54. What is not given is not known, and a line that needs it is refused",
+    )
     sources: dict[str, str] = Field(default_factory=dict, description="where the numbers come from")
 
     @model_validator(mode="after")
@@ -249,6 +289,14 @@ class MachineProfile(Document):
         if len(set(numbers)) < len(numbers):
             raise ValueError("two tools have the same number")
         return self
+
+    @property
+    def controller(self) -> Controller:
+        """What reading a G-code text for this machine depends on."""
+        positions: dict[str, Vector] = {name: each.vector_m() for name, each in self.stored_positions.items()}
+        g28_m, g30_m = (positions.pop(name, UNKNOWN) for name in ("G28", "G30"))
+        lengths = {tool.number: tool.length for tool in self.tools if tool.length is not None}
+        return Controller(positions, g28_m, g30_m, self.protocol.firmware, lengths)
 
     def tool(self, number: int) -> Tool | None:
         """The tool with this number; None where the magazine has none."""
@@ -265,3 +313,42 @@ def load_machine(name: str) -> MachineProfile:
 def machine_names() -> list[str]:
     """Profiles that ship."""
     return document_names(MACHINE_FOLDER)
+
+
+def with_stock(profile: MachineProfile, stock: str, name: str = "stock") -> MachineProfile:
+    """The machine with another blank on its table.
+
+    Args:
+        stock: two corners in mm, x0,y0,z0,x1,y1,z1, or the path of a YAML file; "" = the profile's.
+        name: what messages call it.
+    Raises InputError (USAGE) or ProfileError (BAD_PROFILE).
+    """
+    if not stock:
+        return profile
+    if profile.kind != "mill":
+        raise InputError(
+            ErrorCode.USAGE, f"{name}: {profile.id} is a {profile.kind}, which cuts nothing.", f"Leave {name} out."
+        )
+    if stock.endswith((".yaml", ".yml")):
+        blank = load_document(Path(stock), Blank, ErrorCode.BAD_PROFILE)
+    else:
+        blank = Blank.model_validate(dict(zip(BOX_FIELDS, _corners_mm(stock, name), strict=True)))
+    return profile.model_copy(update={"stock": blank})
+
+
+def _corners_mm(stock: str, name: str) -> list[str]:
+    """Six lengths of a box, checked, with their unit."""
+    try:
+        numbers = [float(word) for word in stock.split(",")]
+    except ValueError:
+        numbers = []
+    low, high = numbers[:3], numbers[3:]
+    is_box = len(numbers) == len(BOX_FIELDS) and all(a < b for a, b in zip(low, high, strict=True))
+    if not is_box or not all(abs(number) <= LARGEST_STOCK_MM for number in numbers):
+        raise InputError(
+            ErrorCode.USAGE,
+            f"{name}: '{stock[:60]}' is no box; six numbers in mm are needed, x0,y0,z0,x1,y1,z1, each of the first "
+            f"three smaller than its partner, at most {LARGEST_STOCK_MM:g}.",
+            "Write the lower and the upper corner, as 0,0,-10,80,60,0, or name a YAML file.",
+        )
+    return [f"{number!r} mm" for number in numbers]

@@ -48,6 +48,8 @@ class Op(IntEnum):
     PROGRAM_STOP = 12
     OPTIONAL_PROGRAM_STOP = 13
     PROGRAM_END = 14
+    USE_TOOL_LENGTH_OFFSET = 15  # value = metres along z; z is the tool's tip from here on
+    ORIENT_SPINDLE = 16  # value = rad; the spindle stops at this angle and holds it
     # additive
     HOME = 32  # target = bit mask of axes (1 x, 2 y, 4 z)
     LEVEL_BED = 33
@@ -132,7 +134,7 @@ class SourceNote:
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What is known about a program besides its instructions. Only `filament_diameter_m` affects meaning."""
+    """What is known about a program besides its instructions. `filament_diameter_m` and the work system are meaning."""
 
     name: str = ""
     dialect: str = "marlin"  # 'marlin' or 'rs274'
@@ -145,6 +147,9 @@ class Metadata:
     slicer_time_s: float = 0.0
     slicer_filament_m: float = 0.0  # before the printer's own flow factor (M221)
     source_line_count: int = 0
+    work_system: str = ""  # G54 to G59.3: coordinates count from its origin; '' = G54 on a mill, the bed's on a printer
+    start_line: int = 0  # of the first line that counts on the tool being at the origin before it; 0 = none does
+    work_origin: str = ""  # that origin in machine coordinates, as words of G10 L2 [mm], where the program sets it
 
 
 Record = TypeVar("Record", SourceNote, Metadata)
@@ -186,12 +191,16 @@ class Program:
 
         Computed once: every stage asks for it, and columns are never changed in place.
         """
-        meaning = {
+        meaning: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
             "filament_diameter_m": self.metadata.filament_diameter_m,
             "unknown": [note.text for note in self.notes if note.kind != "ignored"],
         }
+        if self.metadata.work_system not in ("", "G54"):
+            meaning["work_system"] = self.metadata.work_system
+        if self.metadata.work_origin:
+            meaning["work_origin"] = self.metadata.work_origin
         return digest_columns(DIGEST_TAG, meaning, {name: self.columns[name] for name in DIGESTED})
 
     def is_motion(self) -> np.ndarray:

@@ -91,9 +91,14 @@ class CellPaths:
         return self.run / "meter.tty"
 
     @property
-    def printer_journal(self) -> Path:
-        """What the virtual printer received and did."""
-        return self.run / "printer.jsonl"
+    def accelerometer_tty(self) -> Path:
+        """Link to the virtual accelerometer's serial port."""
+        return self.run / "accelerometer.tty"
+
+    @property
+    def machine_journal(self) -> Path:
+        """What the virtual machine received and did."""
+        return self.run / "machine.jsonl"
 
 
 @dataclass(frozen=True, slots=True)

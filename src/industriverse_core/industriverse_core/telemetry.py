@@ -117,3 +117,55 @@ class ResidualSample:
     instruction: int
     channels: tuple[ResidualChannel, ...]
     lag_s: float
+
+
+BANDS = 8  # of VibrationSample.band_energy
+
+
+@dataclass(frozen=True, slots=True)
+class PowerSample:
+    """One reading of a power meter. Unmeasured is NaN. Fields as in PowerReading.msg.
+
+    `stamp_s` and `received_s` are ROS time; `source_s` is the meter's own clock, `clock_offset_s` what has to be added
+    to it to get ROS time.
+    """
+
+    stamp_s: float
+    machine_id: str
+    received_s: float
+    source_s: float = math.nan
+    clock_offset_s: float = math.nan
+    voltage_v: float = math.nan
+    current_a: float = math.nan
+    power_w: float = math.nan
+    energy_j: float = math.nan
+
+
+class VibrationAxis(IntEnum):
+    """Values as in VibrationFeatures.msg."""
+
+    X = 1
+    Y = 2
+    Z = 3
+
+
+@dataclass(frozen=True, slots=True)
+class VibrationSample:
+    """Features of one accelerometer burst on one axis, without its mean. Fields as in VibrationFeatures.msg.
+
+    `band_energy` [(m/s^2)^2]: mean square in BANDS equal bands from 0 to half the sample rate; they add up to the
+    square of `rms_m_s2`. Clocks as in PowerSample.
+    """
+
+    stamp_s: float
+    machine_id: str
+    received_s: float
+    axis: VibrationAxis
+    samples: int
+    sample_rate_hz: float
+    rms_m_s2: float
+    kurtosis: float
+    dominant_frequency_hz: float
+    band_energy: tuple[float, ...]
+    source_s: float = math.nan
+    clock_offset_s: float = math.nan

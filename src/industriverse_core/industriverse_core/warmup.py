@@ -1,8 +1,11 @@
-"""Compile and cache the numeric loops once, at build time, so that no first user waits for them."""
+"""Compile the numeric loops once, at build time, so that no user waits for them: ahead of time and in numba's cache."""
 
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+
+from industriverse_core.ahead import BuildError, build
+from industriverse_core.compiled import record
 
 GROUP = "industriverse.warmup"
 
@@ -13,6 +16,7 @@ def warm_gcode() -> None:
 
     text = "G28\nM204 S800\nG1 X1 Y1 E1 F600\nG2 X2 Y0 I1 J0\nG3 X1 Y1 R1\nM204 S800\n; 20 µm\n"
     read_gcode(text.encode(), "warm-up", "marlin")
+    read_gcode(b"G0 X1 M3 S1000\n", "warm-up", "rs274")  # a move that is carried out from Python
 
 
 def warm_motion() -> None:
@@ -42,13 +46,25 @@ def warm_stock() -> None:
     simulate_removal(program, load_machine("grbl_mill"), Box.model_validate({"name": "warm-up", **sides}))
 
 
-def main() -> None:
-    """Run every warm-up, and those of the packages that name one in the entry point group below."""
+def warm_all() -> None:
+    """Run every warm-up, and those of the packages that name one in the entry point group above."""
     warm_gcode()
     warm_motion()
     warm_stock()
     for entry in entry_points(group=GROUP):
         entry.load()()
+
+
+def main() -> None:
+    """Run every warm-up and build the module of the loops that they call from Python."""
+    loops = record()
+    warm_all()
+    from numba import typeof
+
+    try:
+        build({name: (loop.dispatcher, tuple(map(typeof, called))) for name, (loop, called) in loops.items()})
+    except BuildError as error:
+        print(f"loops are not compiled ahead of time ({error}); numba compiles them when they are called")
 
 
 if __name__ == "__main__":

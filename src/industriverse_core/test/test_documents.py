@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from industriverse_core.documents import Document, Metres, Ratio, load_document, parse_quantity
-from industriverse_core.errors import ErrorCode, ProfileError
+from industriverse_core.errors import ErrorCode, InputError, ProfileError
 from industriverse_core.machine import MACHINE_FOLDER, Costs, load_machine, machine_names
 from industriverse_core.material import MATERIAL_FOLDER, Material, load_material, material_names, resolve_material
 
@@ -90,6 +90,8 @@ def test_a_good_document(load):
         ("name: a\ninner: {width: nan mm}\n", "inner.width", "Mend"),
         ("name: a\n  inner: [\n", "line 2: not valid YAML", "Mend"),
         ("- a\n- b\n", "not a document with named fields", "examples"),
+        ("# nothing\n", "has no fields", "Write its fields (name, inner)"),
+        ("---\n", "has no fields", "start from a copy"),
         ("just text", "not a document with named fields", "examples"),
         ("name: !!python/object:os.system {}\n", "not valid YAML", "Mend"),
         (b"name: \xff\xfe\n", "not a text file (byte 6)", "UTF-8"),
@@ -242,3 +244,26 @@ def test_making_a_material_takes_at_least_its_chemical_exergy():
     document = yaml.safe_load((MATERIAL_FOLDER / "PLA.yaml").read_text())
     del document["cumulative_exergy"]
     assert Material(**document).cumulative_exergy_j_per_kg == 19.5e6
+
+
+def test_an_empty_file_is_told_what_to_write(tmp_path):
+    path = tmp_path / "machine.yaml"
+    path.touch()
+    with pytest.raises(InputError) as caught:
+        load_machine(str(path))
+    assert caught.value.code is ErrorCode.FILE_EMPTY
+    assert "kinematics" in caught.value.remedy
+    assert "Export" not in caught.value.remedy
+
+
+def test_a_stored_position_is_checked_like_the_rest(tmp_path):
+    text = (MACHINE_FOLDER / "grbl_mill.yaml").read_text()
+    path = tmp_path / "mill.yaml"
+    for wrong, said in (
+        ("G60: {x: 1 mm}", "stored_positions.G60"),
+        ("G28: {x: 1}", "no unit"),
+        ("G28: {w: 1 mm}", "w"),
+    ):
+        path.write_text(text.replace("stored_positions:\n", f"stored_positions:\n  {wrong}\n", 1))
+        with pytest.raises(ProfileError, match=said):
+            load_machine(str(path))

@@ -6,26 +6,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from industriverse_core.gcode import Stored, read_gcode
-from industriverse_core.gcode.offsets import SYSTEMS, Frames
+from industriverse_core.controller import WORK_SYSTEMS, Controller
+from industriverse_core.gcode import read_gcode
+from industriverse_core.gcode.offsets import Frames
+from industriverse_core.machine import load_machine
 from industriverse_core.program import Op
 
 NAN = math.nan
-MACHINE = Stored(machine_zero_m=(0.1, 0.2, 0.03), g28_m=(0.09, 0.19, 0.03))
+MACHINE = Controller({"G54": (-0.1, -0.2, -0.03)}, g28_m=(-0.01, -0.01, 0.0))  # its zero is at (100, 200, 30) in G54
 
 
-def rs274(text: str, stored: Stored | None = None):
-    return read_gcode(("G21\n" + text).encode(), "test", "rs274", stored)
+def rs274(text: str, controller: Controller | None = None):
+    return read_gcode(("G21\n" + text).encode(), "test", "rs274", controller)
 
 
-def x_mm(text: str, stored: Stored | None = None) -> list[float]:
-    program = rs274(text, stored)
+def x_mm(text: str, controller: Controller | None = None) -> list[float]:
+    program = rs274(text, controller)
     assert not [note for note in program.notes if note.kind != "ignored"], program.notes
     return (program.x_m * 1e3).round(6).tolist()
 
 
-def refusal(text: str, stored: Stored | None = None) -> tuple[str, str]:
-    program = rs274(text, stored)
+def refusal(text: str, controller: Controller | None = None) -> tuple[str, str]:
+    program = rs274(text, controller)
     assert program.op[-1] == Op.UNKNOWN
     note = [note for note in program.notes if note.kind != "ignored"][-1]
     return note.kind, note.reason
@@ -34,7 +36,7 @@ def refusal(text: str, stored: Stored | None = None) -> tuple[str, str]:
 # --- work coordinate systems ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", WORK_SYSTEMS)
 def test_the_system_of_the_first_motion_is_the_programs_frame(system):
     assert x_mm(f"{system}\nG0 X5\n{system} X6") == [5, 6]
     assert x_mm(f"G54\n{system} G0 X5") == [5]
@@ -54,6 +56,16 @@ def test_an_unknown_origin_ends_with_g92_or_a_touch_off():
     assert refusal("G0 X5\nG55\nG92 X1\nG0 Y2")[0] == "unsupported"
 
 
+def test_a_local_offset_is_in_the_place_of_g92s():
+    """G52 says the offset itself, not a coordinate (LinuxCNC's manual)."""
+    assert x_mm("G0 X5\nG52 X10\nX1\nG52 X0\nX1") == [5, 11, 1]
+    assert x_mm("G0 X5\nG92 X1\nG52 X10\nX1") == [5, 11]
+    assert x_mm("G0 X5\nG52 X10\nG92.2\nX1\nG92.3\nX1") == [5, 1, 11]
+    assert x_mm("G20\nG52 X1\nG21 G0 X1") == [26.4]
+    assert refusal("G52")[0] == "malformed"
+    assert refusal("G0 X1 G52 X1")[0] == "malformed"
+
+
 def test_a_touch_off_places_a_system_at_the_tool():
     assert x_mm("G0 X10\nG10 L20 P1 X0\nX1\nG10 L20 P0 X5\nX6") == [10, 11, 12]
     assert x_mm("G0 X10\nG10 L20 P3 X2\nG56 X3\nG54 X3") == [10, 11, 3]
@@ -65,14 +77,16 @@ def test_origins_in_machine_coordinates_are_known_from_each_other():
     origins = "G10 L2 P1 X100\nG10 L2 P2 X130\n"
     assert x_mm(origins + "G0 X5\nG55 X5\nG54 X6") == [5, 35, 6]
     assert x_mm("G10 L2 P2 X130\nG10 L2 P1 X100\nG0 X5\nG55 X5") == [5, 35]
-    assert x_mm(origins + "G55 G0 X5\nG54 X5") == [35, 5]  # G54 was in force when it was placed
+    assert x_mm(origins + "G55 G0 X5\nG54 X5") == [5, -25]  # G55 is the frame: its Y and Z are not known from G54's
+    everywhere = "G10 L2 P1 X100 Y0 Z0\nG10 L2 P2 X130 Y0 Z0\n"
+    assert x_mm(everywhere + "G55 G0 X5\nG54 X5") == [35, 5]
     assert x_mm(origins + "G0 X5\nG53 X100") == [5, 0]
     assert refusal("G0 X5\n" + origins + "X6")[0] == "unsupported"  # moved from an unknown origin to a stated one
     assert x_mm(origins + "G0 X5\nG10 L2 P1 X110\nX5") == [5, 15]
 
 
 def test_origins_are_in_the_unit_in_force():
-    assert x_mm("G10 L2 P1 X100\nG20\nG10 L2 P2 X5\nG21\nG55 G0 X1") == [28]
+    assert x_mm("G10 L2 P1 X100\nG20\nG10 L2 P2 X5\nG21\nG0 X0\nG55 X1") == [0, 28]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +94,8 @@ def test_origins_are_in_the_unit_in_force():
     [
         ("G10 L2 X1", "malformed"), ("G10 P1 X1", "malformed"), ("G10 L2 P10 X1", "malformed"),
         ("G10 L2 P1.5 X1", "malformed"), ("G10 L2 P-1 X1", "malformed"), ("G10 L2 P1", "malformed"),
-        ("G10 L2 P1 X1 G0", "malformed"), ("G10 L2 P1 X1 R30", "unsupported"), ("G10 L1 P1 Z1", "unsupported"),
+        ("G10 L2 P1 X1 G0", "malformed"), ("G10 L2 P1 X1 R30", "unsupported"), ("G10 L3 P1 Z1", "unsupported"),
+        ("G10 L1 P1 X1", "unsupported"), ("G10 L1 Z1", "malformed"),
         ("G10 L20 P1 A5", "unsupported"), ("G10 L2 P1 X1 Q4", "malformed"), ("G54 G55", "malformed"),
         ("G10 L2 P1 X1 G4 P2", "malformed"), ("G10 L2.5 P1 X1", "malformed"), ("G59.4", "unknown"),
     ],
@@ -96,16 +111,47 @@ def test_a_refused_origin_changes_nothing():
 vectors = st.tuples(*[st.floats(-500, 500)] * 3)
 
 
-@given(st.lists(st.tuples(st.sampled_from(SYSTEMS), st.integers(0, 2), st.floats(-500, 500)), max_size=8), vectors)
+@given(st.lists(st.tuples(st.sampled_from(WORK_SYSTEMS), st.integers(0, 2), st.floats(-500, 500)), max_size=8), vectors)
 def test_known_origins_agree_with_the_machines_zero(stated, machine):
     """With the machine's zero known, every origin that G10 L2 stated is that far from it."""
-    frames = Frames.at_start(Stored(machine_zero_m=tuple(value * 1e-3 for value in machine)))
+    frames = Frames.at_start(Controller({"G54": tuple(-1e-3 * value for value in machine)}))
     last: dict = {}
     for system, axis, value in stated:
         frames = frames.set_origin(system, {axis: value}, has_moved=True)
         last[system, axis] = value
     for (system, axis), value in last.items():
         assert frames.origins[system][axis] == pytest.approx(machine[axis] + value, abs=1e-9)
+
+
+# --- what the controller has stored ---------------------------------------------------------------------
+
+STORED = Controller({"G54": (-0.3, -0.18, -0.04), "G55": (-0.2, -0.1, -0.04)}, g30_m=(math.nan, math.nan, 0.0))
+
+
+def test_systems_that_the_controller_has_stored_are_known_from_each_other():
+    assert x_mm("G0 X5\nG55 X5\nG53 X-290", STORED) == [5, 105, 10]
+    assert x_mm("G55 G0 X5\nG54 X5", STORED) == [105, 5]  # the frame stays G54's: the machine's axes count from it
+    assert rs274("G55 G0 X5", STORED).metadata.work_system == "G54"
+    assert refusal("G0 X5\nG56 X5", STORED)[0] == "unsupported"
+    assert x_mm("G56 G0 X5\nX6", STORED) == [5, 6]
+    assert rs274("G56 G0 X5", STORED).metadata.work_system == "G56"
+    assert refusal("G56 G0 X5\nG53 X0", STORED)[0] == "unsupported"
+    assert x_mm("G10 L2 P2 X-250 Y-100 Z-40\nG55 G0 X5", STORED) == [55]
+
+
+def test_a_stored_position_may_be_known_on_one_axis():
+    assert rs274("G0 X5 Z-3\nG91 G30 Z0", STORED).positions_m()[-1].tolist() == [0.005, 0.0, 0.04]
+    assert refusal("G0 X5\nG30", STORED)[0] == "unsupported"
+    moved = rs274("G0 X5 Y6\nG30.1\nG0 X9\nG30", STORED)
+    assert moved.positions_m()[-1].tolist() == [0.005, 0.006, 0.0]
+
+
+def test_the_small_mill_knows_its_zero_and_not_where_it_parks():
+    controller = load_machine("grbl_mill").controller
+    program = rs274("G0 X5\nG53 G0 Z0\nG53 G0 X-300 Y-180", controller)
+    assert (program.positions_m() * 1e3).round(6).tolist() == [[5, 0, 0], [5, 0, 40], [0, 0, 40]]
+    assert refusal("G28", controller)[0] == "unsupported"
+    assert load_machine("prusa_mk3s").controller.systems_m == {}
 
 
 # --- G53, G28, G30 --------------------------------------------------------------------------------------

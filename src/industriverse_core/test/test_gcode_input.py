@@ -2,7 +2,6 @@
 
 import importlib
 
-import numba
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -211,12 +210,12 @@ def reload_all():
 
 
 @pytest.fixture
-def interpreted():
+def interpreted(monkeypatch):
     """The compiled modules as plain Python, for as long as the test runs."""
-    numba.config.DISABLE_JIT = True
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     reload_all()
-    yield
-    numba.config.DISABLE_JIT = False
+    yield monkeypatch
+    monkeypatch.undo()
     reload_all()
 
 
@@ -238,7 +237,7 @@ MORE = [
 
 def test_compiled_and_interpreted_loops_agree(interpreted):
     in_python = [(read_gcode(content, "x", d), d) for content in MORE for d in ("marlin", "rs274")]
-    numba.config.DISABLE_JIT = False
+    interpreted.undo()
     reload_all()
     in_machine_code = [read_gcode(content, "x", d) for content in MORE for d in ("marlin", "rs274")]
     assert hasattr(lines.run, "py_func")

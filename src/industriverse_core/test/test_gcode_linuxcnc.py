@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from industriverse_core.gcode import Stored, read_gcode
+from industriverse_core.controller import Controller
+from industriverse_core.gcode import read_gcode
 from industriverse_core.program import Op
 
 COMPLETE = {  # file: number of canonical commands that both give
@@ -25,7 +26,7 @@ COMPLETE = {  # file: number of canonical commands that both give
 }
 PARAMETERS, SUBROUTINES, CALL = "parameters and expressions", "subroutines and loops", "subroutine call"
 REFUSED = {  # file: line, kind and reason of the first refusal; commands before it that both give
-    "ccomp/lathe-comp/test.ngc": (17, "unsupported", "tool length offset", 10),
+    "ccomp/lathe-comp/test.ngc": (17, "unsupported", "the length of tool", 10),
     "ccomp/mill-line-arc-entry/test.ngc": (22, "unsupported", "cutter compensation", 12),
     "interp/abort-hot-comment/test.ngc": (1, "unsupported", PARAMETERS, 0),
     "interp/crazy-paths/test.ngc": (1, "unsupported", SUBROUTINES, 0),
@@ -35,12 +36,12 @@ REFUSED = {  # file: line, kind and reason of the first refusal; commands before
     "interp/g33.1/g33.1.ngc": (4, "unsupported", "spindle-synchronised motion", 2),
     "interp/g71-endless-loop2/g71-endless-loop2.ngc": (2, "unsupported", "constant surface speed", 0),
     "interp/g71-with-g70/g71-with-g70.ngc": (4, "unsupported", SUBROUTINES, 0),
-    "interp/g72-missing-iteration/g72-iterations-missing.ngc": (2, "unsupported", "tool length offset", 0),
+    "interp/g72-missing-iteration/g72-iterations-missing.ngc": (2, "unsupported", "the length of tool", 0),
     "interp/g84/g18/g98/g18-g98-g84.ngc": (19, "unsupported", "tapping outside G17", 2),
     "interp/g84/g19/g98/g19-g98-g84.ngc": (19, "unsupported", "tapping outside G17", 2),
     "interp/iniparam/test.ngc": (1, "unsupported", PARAMETERS, 0),
     "interp/inside-corners/test.ngc": (9, "unsupported", SUBROUTINES, 5),
-    "interp/m19/test.ngc": (1, "unsupported", "spindle orientation", 0),
+    "interp/m19/test.ngc": (2, "unsupported", "time limit (Q) of spindle orientation", 1),
     "interp/m98m99/02-variables/test.ngc": (5, "unsupported", PARAMETERS, 0),
     "interp/m98m99/04-M98-but-no-sub/test.ngc": (4, "unsupported", CALL, 0),
     "interp/m98m99/06-error-mixed-sub-styles/O...-called-with-O..._call.ngc": (4, "unsupported", SUBROUTINES, 0),
@@ -83,9 +84,17 @@ EMPTY = ("remap/fail/canon_error/notcalled.ngc", "remap/fail/prolog/notcalled.ng
 
 CALL_TEXT = re.compile(r"^\s*(?:\d+\s+)?N[.\d]+\s+([A-Z][A-Z0-9_]*)\((.*)\)\s*$")
 START = {"START_SPINDLE_CLOCKWISE": 1.0, "START_SPINDLE_COUNTERCLOCKWISE": -1.0}
-SIMPLE = {"FLOOD_ON", "MIST_ON", "PROGRAM_STOP", "OPTIONAL_PROGRAM_STOP", "PROGRAM_END"}
+SIMPLE = {
+    "FLOOD_ON",
+    "MIST_ON",
+    "PROGRAM_STOP",
+    "OPTIONAL_PROGRAM_STOP",
+    "PROGRAM_END",
+    "ORIENT_SPINDLE",
+}  # its angle has that machine's own offset
 BY_ITSELF = ("CHANGE_TOOL", "SET_SPINDLE_MODE")  # what follows a stop of the spindle that no line asks for
-ALL_ZERO = Stored((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 0.0, 0.0))  # LinuxCNC without a parameter file
+ZERO = (0.0, 0.0, 0.0)
+ALL_ZERO = Controller({"G54": ZERO}, ZERO, ZERO)  # LinuxCNC without a parameter file
 
 
 def linuxcnc(path: Path) -> list[tuple]:

@@ -5,8 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from industriverse_core.controller import Controller
 from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.gcode import read_gcode
+from industriverse_core.machine import load_machine
 from industriverse_core.program import Heater, Limit, Op
 
 AREA = math.pi / 4 * 1.75e-3**2
@@ -242,7 +244,10 @@ def test_homing_puts_only_its_axes_to_zero():
         ("M1", "OPTIONAL_PROGRAM_STOP", 0, 0.0),
         ("M0 Click to go on!", "PROGRAM_STOP", 0, 0.0),
         ("M0 part #2 (red", "PROGRAM_STOP", 0, 0.0),
-        ("M0 S5", "PROGRAM_STOP", 0, 0.0),
+        ("M0 S5", "PROGRAM_STOP", 0, 5.0),
+        ("M1 P500", "OPTIONAL_PROGRAM_STOP", 0, 0.5),
+        ("M0 S5 to go", "PROGRAM_STOP", 0, 0.0),
+        ("M0 S-5", "UNKNOWN", 0, 0.0),
         ("N4 M1 Remove part", "OPTIONAL_PROGRAM_STOP", 0, 0.0),
         ("M0 G1 X5", "UNKNOWN", 0, 0.0),
         ("M2", "PROGRAM_END", 0, 0.0),
@@ -397,3 +402,25 @@ def test_the_text_of_a_note_is_bounded_and_decoded():
     program = read_gcode(b"G1 X1\nG999 \xff" + b"x" * 500, "t", "marlin")
     assert len(program.notes[0].text) == 80
     assert "\ufffd" in program.notes[0].text
+
+
+def accelerations(text, firmware):
+    program = read_gcode(("G21\n" + text + "\n").encode(), "x", "marlin", Controller(firmware=firmware))
+    limits = zip(program.op.tolist(), program.target.tolist(), program.value.tolist(), strict=True)
+    return [(Limit(target).name, value) if op == Op.SET_LIMIT else Op(op).name for op, target, value in limits]
+
+
+def test_whose_acceleration_m204_t_is_depends_on_the_firmware():
+    """Prusa-Firmware: T is the retraction's. Marlin 2 (M204.cpp): S is printing and travel, then T is travel's."""
+    both = [("PRINT_ACCELERATION", 0.5), ("TRAVEL_ACCELERATION", 0.5)]
+    assert accelerations("M204 S500 T1000", "prusa") == [*both, ("RETRACT_ACCELERATION", 1.0)]
+    assert accelerations("M204 S500 T1000", "marlin_2") == [*both, ("TRAVEL_ACCELERATION", 1.0)]
+    assert accelerations("M204 S500", "prusa") == accelerations("M204 S500", "marlin_2") == both
+    assert accelerations("M204 S500 R300", "prusa") == ["UNKNOWN"]
+    assert accelerations("M204 S500 R300", "marlin_2") == [*both, ("RETRACT_ACCELERATION", 0.3)]
+    assert accelerations("M204 P400 T900", "prusa") == accelerations("M204 T900 P400", "marlin_2")
+
+
+def test_the_profiles_name_their_firmware():
+    assert load_machine("prusa_mk3s").controller.firmware == "prusa"
+    assert load_machine("ender3").controller.firmware == "marlin_2"

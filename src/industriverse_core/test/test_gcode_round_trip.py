@@ -49,6 +49,7 @@ mill = [
     row(Op.STRAIGHT_TRAVERSE, feed_m_s=st.just(math.nan), **position),
     row(Op.STRAIGHT_FEED, feed_m_s=st.just(0.0), **position),
     row(Op.CHANGE_TOOL, target=st.integers(0, 999)),
+    row(Op.ORIENT_SPINDLE, value=st.floats(0, math.tau)),
 ]
 ratio = Limit.MINIMUM_CRUISE_RATIO
 printer = [

@@ -97,9 +97,9 @@ def test_feed_on_a_line_of_its_own_and_line_numbers():
 
 @pytest.mark.parametrize(
     "text",
-    ["G41 D1", "G42 D1", "G43 H1", "G81 X1 Z-1 R-1 F60", "G87 X1 Z-1 R1 I1 J1 K1", "G88 X1 Z-1 R1 P1", "G28", "G30",
+    ["G41 D1", "G42 D1", "G43 H1", "G81 X1 Z-1 R-1 F60", "G28", "G30",
      "G28 G91 Z0", "G53 G0 X0", "G10 L1 P1 X0", "G10 L11 P1 Z0", "G10 L2 P1 X1 R45", "G92.3", "G76 Z1", "G71.1 Q1",
-     "G0 X1\nG55\nG0 X1", "G38.2 Z-1", "G33 Z1 K1", "G5 X1", "G52 X1", "G7", "M6", "M19", "M98 P1", "M62 P1",
+     "G0 X1\nG55\nG0 X1", "G38.2 Z-1", "G33 Z1 K1", "G5 X1", "G7", "M6", "M19 P1", "M98 P1", "M62 P1",
      "O100 sub", "o<x> call", "#1=5", "G1 X[1+2]", "G1 X#1", "G0 A5"],
 )  # fmt: skip
 def test_unsupported(text):

@@ -1,8 +1,8 @@
-"""G73, G74, G81 to G86 and G89: drilling, tapping and boring cycles as the straight moves that they stand for.
+"""G73, G74 and G81 to G89: drilling, tapping and boring cycles as the straight moves that they stand for.
 
 The moves, the words that stay from line to line and the return level are LinuxCNC's (interp_cycles.cc), which follows
 NIST's RS274/NGC (NIST IR 6556, 3.5.16): up to R where the tool is below it, across, down to R, the cycle, up to the
-level of G98 (where the first of consecutive cycles began) or G99 (R).
+level of G98 (where the first of consecutive cycles began) or G99 (R). G87 is NIST's (3.5.16.8); LinuxCNC has none.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from industriverse_core.gcode.session import (
     Words,
     malformed,
     not_negative,
+    orient,
     required,
     spindle,
     unsupported,
@@ -23,13 +24,11 @@ from industriverse_core.gcode.session import (
 )
 from industriverse_core.program import Op, Plane
 
-PECKING, DWELLING, TAPPING = frozenset((73, 83)), frozenset((82, 86, 89)), frozenset((74, 84))
-CODES = frozenset((73, 74, 81, 82, 83, 84, 85, 86, 89))
-NOT_CARRIED_OUT = {
-    "G87": "back boring: it needs an oriented spindle",
-    "G88": "boring with a retraction by hand: where the tool is afterwards is not known",
-}
+PECKING, DWELLING, TAPPING = frozenset((73, 83)), frozenset((82, 86, 88, 89)), frozenset((74, 84))
+CODES = frozenset((73, 74, 81, 82, 83, 84, 85, 86, 87, 88, 89))
+BACK_BORING = 87
 LETTERS = frozenset("XYZRLPQF")
+OFFSETS = "IJK"  # of back boring: across the hole, and to the depth that it is bored up to
 PECK_CLEARANCE_MM = 0.254  # G83_RAPID_DELTA of RS274/NGC: 0.010 inch above the last depth
 GRID_MM = 1e-6  # a last peck smaller than the program's grid is none
 SMALLEST_PECK_MM = 1e-3
@@ -51,11 +50,11 @@ def carry_out(session: Session, code: int, words: Words) -> None:
     before = session.cycle
     stays = before.words if before is not None and (before.code, before.context) == (code, context) else {}
     depth_letter = "XYZ"[axes[2]]
-    now = {letter: words[letter] * (1.0 if letter == "P" else unit) for letter in "RQP" if letter in words}
+    now = {letter: words[letter] * (1.0 if letter == "P" else unit) for letter in "RQP" + OFFSETS if letter in words}
     if depth_letter in words:
         now["depth"] = words[depth_letter] * unit
     kept = {**stays, **now}
-    for letter in ("R", "depth"):
+    for letter in ("R", "depth", *(OFFSETS if code == BACK_BORING else "")):
         if letter not in kept:
             name = depth_letter if letter == "depth" else letter
             raise malformed(f"G{code} needs {name} on its first line (and again after a change of unit, plane, G90)")
@@ -75,7 +74,7 @@ def _check(session: Session, code: int, words: Words, plane: int) -> None:
     """Raise RefusedError for what a cycle cannot have."""
     if session.feed_mode == "G93":
         raise malformed("a canned cycle cannot have inverse-time feed (G93)")
-    left = words.keys() - LETTERS
+    left = words.keys() - LETTERS - set(OFFSETS if code == BACK_BORING else "")
     if left:
         raise malformed(f"the word {min(left)} has nothing to act on in G{code}")
     for letter, allowed in (("Q", PECKING), ("P", DWELLING | TAPPING)):
@@ -87,8 +86,8 @@ def _check(session: Session, code: int, words: Words, plane: int) -> None:
             raise malformed(f"G{code} needs the spindle turning {'clockwise' if code == 84 else 'counter-clockwise'}")
         if plane != Plane.XY:
             raise unsupported("tapping outside G17: LinuxCNC moves other axes in it than the hole's")
-    if code == 86 and session.spindle is Op.STOP_SPINDLE_TURNING:
-        raise malformed("G86 needs a turning spindle")
+    if code in (86, BACK_BORING, 88) and session.spindle is Op.STOP_SPINDLE_TURNING:
+        raise malformed(f"G{code} needs a turning spindle")
 
 
 def _drill(session: Session, code: int, axes: tuple[int, int, int], words: Words, repeats: int) -> None:
@@ -108,14 +107,21 @@ def _drill(session: Session, code: int, axes: tuple[int, int, int], words: Words
             else:
                 across[axis] = offset[axis] + words[letter] * unit
     up = axes[2]
+    named = sum(1 << axis for axis in axes[:2] if "XYZ"[axis] in words) | 1 << up
+    if relative:
+        session.count_on_start(named)
+    else:
+        session.place(named)
     level = (cycle.initial if relative else offset[up]) + cycle.words["R"]
     bottom = (level if relative else offset[up]) + cycle.words["depth"]
     if not all(math.isfinite(value) for value in (*across, level, bottom)):
         raise unsupported(f"the origin of {session.frames.active} is not known")
     if level < bottom:
         raise malformed(f"R is below the hole's bottom in G{code}")
+    if code == BACK_BORING and not bottom <= _bored_up_to(session, up, bottom) <= level:
+        raise malformed(f"{OFFSETS[up]} is not between the hole's bottom and R in G87")
     peck = _peck(code, cycle.words)
-    _bound(session, repeats * (5 + 3 * math.ceil((level - bottom) / peck)))
+    _bound(session, repeats * (16 + 3 * math.ceil((level - bottom) / peck)))
     clear = _return_level(session, cycle.initial, level)
     now = float(state[it.POSITION + up])
     if cycle.initial < level:
@@ -127,7 +133,10 @@ def _drill(session: Session, code: int, axes: tuple[int, int, int], words: Words
         session.straight(Op.STRAIGHT_TRAVERSE, (across[0], across[1], across[2]), math.nan)
         if now != level:
             _traverse(session, up, level)
-        _hole(session, code, up, (level, bottom, clear), peck)
+        if code == BACK_BORING:
+            _back_bore(session, axes, bottom, clear)
+        else:
+            _hole(session, code, up, (level, bottom, clear), peck)
         now = clear
 
 
@@ -203,13 +212,50 @@ def _hole(session: Session, code: int, axis: int, levels: Point, peck: float) ->
         _traverse(session, axis, clear)
     elif code == 89:
         _feed(session, axis, clear)
-    elif code == 86:
+    elif code in (86, 88):
         turning = session.spindle
         spindle(session, Op.STOP_SPINDLE_TURNING, {})
+        if code == 88:  # the operator retracts; the move says where the tool is afterwards
+            session.emit(Op.PROGRAM_STOP)
         _traverse(session, axis, clear)
         spindle(session, turning, {})
     else:
         _traverse(session, axis, clear)
+
+
+def _bored_up_to(session: Session, axis: int, bottom: float) -> float:
+    """G87's third offset: a coordinate, or under G91 a distance from the bottom."""
+    assert session.cycle is not None
+    origin = bottom if session.state[it.RELATIVE] == 1.0 else float(session.state[it.OFFSET + axis])
+    return origin + session.cycle.words[OFFSETS[axis]]
+
+
+def _back_bore(session: Session, axes: tuple[int, int, int], bottom: float, clear: float) -> None:
+    """G87: past the hole's edge with the tool held aside, up into the work from below, and out the same way."""
+    assert session.cycle is not None
+    turning, up = session.spindle, axes[2]
+    centre = session.state[it.POSITION : it.POSITION + 3].tolist()
+    words = session.cycle.words
+
+    def across(aside: bool, height: float) -> None:
+        target = [value + (words[OFFSETS[axis]] if aside else 0.0) for axis, value in enumerate(centre)]
+        target[up] = height
+        session.straight(Op.STRAIGHT_TRAVERSE, (target[0], target[1], target[2]), math.nan)
+
+    across(True, centre[up])
+    spindle(session, Op.STOP_SPINDLE_TURNING, {})
+    orient(session, 0.0)
+    across(True, bottom)
+    across(False, bottom)
+    spindle(session, turning, {})
+    _feed(session, up, _bored_up_to(session, up, bottom))
+    _feed(session, up, bottom)
+    spindle(session, Op.STOP_SPINDLE_TURNING, {})
+    orient(session, 0.0)
+    across(True, bottom)
+    across(True, clear)
+    across(False, clear)
+    spindle(session, turning, {})
 
 
 def _tap(session: Session, axis: int, clear: float, dwell_s: float) -> None:

@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from industriverse_core.controller import WORK_SYSTEMS
 from industriverse_core.gcode import interpreter as it
+from industriverse_core.gcode import tool_length
 from industriverse_core.gcode.canned_cycles import feed_mm_min
-from industriverse_core.gcode.offsets import SYSTEMS, ZERO, Frames
+from industriverse_core.gcode.offsets import ZERO, Frames
 from industriverse_core.gcode.session import Session, Words, malformed, required, unsupported, whole
 from industriverse_core.program import Op, Plane
 from industriverse_core.telemetry import Vector
 
 Handler = Callable[[Session, Words], None]
+ALL_AXES = 7
 SLOWEST_INVERSE_MM_MIN = 0.1  # as LinuxCNC: what G93 asks of a move without length
 
 
@@ -27,10 +30,13 @@ def move(session: Session, mode: int, words: Words, in_machine: bool) -> None:
     plain = {letter: value for letter, value in words.items() if letter != "F" or session.feed_mode != "G93"}
     start = session.state[it.POSITION : it.POSITION + 3].tolist()
     count = session.count
+    named = axes_of(words)
     if in_machine:
         _in_machine(session, mode, plain)
+        session.place(named)
     else:
         _known(session, mode, plain)
+        _follow_start(session, mode, named)
         session.move(mode, plain)
     if session.count == count or mode == 0:
         return
@@ -42,6 +48,20 @@ def move(session: Session, mode: int, words: Words, in_machine: bool) -> None:
         row[it.ROW_FEED] = max(length * per_minute, slowest) if per_minute > 0.0 else 0.0
     elif session.feed_mode == "G95":
         row[it.ROW_FEED] = feed_mm_min(session)
+
+
+def axes_of(words: Words) -> int:
+    """The axes that words name: 1 x, 2 y, 4 z; sum."""
+    return sum(1 << axis for axis, letter in enumerate("XYZ") if letter in words)
+
+
+def _follow_start(session: Session, mode: int, named: int) -> None:
+    """What a move in a work system counts on, and where it leaves its axes."""
+    first = int(session.state[it.PLANE]) * 2 % 3
+    in_plane = 1 << first | 1 << (first + 1) % 3
+    relative = session.state[it.RELATIVE] == 1.0
+    session.count_on_start((named if relative else 0) | (in_plane if mode >= 2 else 0))
+    session.place(0 if relative else named)
 
 
 def _known(session: Session, mode: int, words: Words) -> None:
@@ -67,6 +87,7 @@ def _in_machine(session: Session, mode: int, words: Words) -> None:
     saved = state[it.OFFSET : it.OFFSET + 3].copy()
     relative = state[it.RELATIVE]
     state[it.OFFSET : it.OFFSET + 3] = machine
+    state[it.OFFSET + 2] -= session.tool_offset  # the machine's coordinates are the spindle's, not the tip's
     state[it.RELATIVE] = 0.0
     session.move(mode, words)
     state[it.OFFSET : it.OFFSET + 3] = saved
@@ -123,22 +144,26 @@ def _values(session: Session, words: Words) -> dict[int, float]:
 
 
 def _g10(session: Session, words: Words) -> None:
-    """G10 L2 and L20: the origin of a work coordinate system."""
+    """G10 L2 and L20: the origin of a work coordinate system. L1, L10, L11: a tool's length."""
     kind = whole(words, "L", -1) if "L" in words else -1
+    if kind in (1, 10, 11):
+        tool_length.state_length(session, {letter: words[letter] for letter in words if letter in "LPQRXYZIJ"}, kind)
+        return
     if kind not in (2, 20):
-        raise unsupported("G10 other than L2 and L20 (tool table)") if kind >= 0 else malformed("G10 needs L")
+        raise unsupported("G10 other than L1, L2, L10, L11 and L20") if kind >= 0 else malformed("G10 needs L")
     number = whole(words, "P", 0) if "P" in words else -1
-    if not 0 <= number <= len(SYSTEMS):
-        raise malformed(f"G10 needs P from 0 (the system in force) to {len(SYSTEMS)}")
+    if not 0 <= number <= len(WORK_SYSTEMS):
+        raise malformed(f"G10 needs P from 0 (the system in force) to {len(WORK_SYSTEMS)}")
     if words.get("R", 0.0) != 0.0:
         raise unsupported("a rotated coordinate system (R)")
-    system = SYSTEMS[number - 1] if number else session.frames.active
+    system = WORK_SYSTEMS[number - 1] if number else session.frames.active
     values = _values(session, words)
     if not values and "R" not in words:
         raise malformed("G10 needs axis words")
     if kind == 2:
         frames = session.frames.set_origin(system, values, session.moved)
     else:
+        session.count_on_start(sum(1 << axis for axis in values))
         frames = session.frames.touch_off(system, values, _position(session))
     _use(session, frames, tuple(values) if system == session.frames.active else ())
 
@@ -147,10 +172,23 @@ def _g92(session: Session, words: Words) -> None:
     values = _values(session, words)
     if not values:
         raise unsupported("G92 without axes: controllers differ; name the axes")
+    session.count_on_start(sum(1 << axis for axis in values))
     position = _position(session)
     session.frames = session.frames.set_position(values, position)
     for axis, value in values.items():  # known even where the system's own origin is not
         session.state[it.OFFSET + axis] = position[axis] - value
+
+
+def _g52(session: Session, words: Words) -> None:
+    """G52 X Y Z: an offset in the system in force, kept in the place of G92's (LinuxCNC's manual)."""
+    values = _values(session, words)
+    if not values:
+        raise malformed("G52 needs axis words")
+    local = list(session.frames.local)
+    for axis, value in values.items():
+        local[axis] = value
+    moved = local[0], local[1], local[2]
+    _use(session, session.frames.with_local(moved, moved))
 
 
 def _clear_local(keep: bool) -> Handler:
@@ -177,9 +215,11 @@ def _park(name: str) -> Handler:
         named = [axis for axis, letter in enumerate("XYZ") if letter in words]
         target = list(_position(session))
         for axis in named or range(3):
-            target[axis] = session.frames.parks[name][axis]
+            target[axis] = session.frames.park(name)[axis] - (session.tool_offset if axis == 2 else 0.0)
         if any(map(math.isnan, target)):
-            raise unsupported(f"the position of {name} is not known (store it with {name}.1 first)")
+            raise unsupported(
+                f"the position of {name} is not known (store it by {name}.1, or in the machine's profile)"
+            )
         if named:
             mode = state[it.MODE]
             axis_words = {letter: words[letter] for letter in "XYZ" if letter in words}
@@ -189,6 +229,7 @@ def _park(name: str) -> Handler:
             for axis in set(range(3)) - set(named):
                 target[axis] = float(state[it.POSITION + axis])
         session.straight(Op.STRAIGHT_TRAVERSE, (target[0], target[1], target[2]), math.nan)
+        session.place(axes_of(words) or ALL_AXES)
         session.cycle = None
 
     return handler
@@ -196,7 +237,8 @@ def _park(name: str) -> Handler:
 
 def _store_park(name: str) -> Handler:
     def handler(session: Session, words: Words) -> None:
-        session.frames = session.frames.with_park(name, _position(session))
+        x, y, z = _position(session)
+        session.frames = session.frames.with_park(name, (x, y, z + session.tool_offset))
 
     return handler
 
@@ -208,6 +250,7 @@ HANDLERS: dict[str, Handler] = {
     "G30": _park("G30"),
     "G28.1": _store_park("G28"),
     "G30.1": _store_park("G30"),
+    "G52": _g52,
     "G92": _g92,
     "G92.1": _clear_local(keep=False),
     "G92.2": _clear_local(keep=True),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from industriverse_core.controller import WORK_SYSTEMS
 from industriverse_core.gcode import interpreter as it
-from industriverse_core.gcode.offsets import SYSTEMS
 from industriverse_core.gcode.session import (
     RefusedError,
     Session,
@@ -173,6 +173,16 @@ def _dwell(session: Session, words: Words) -> None:
     session.emit(Op.DWELL, value=seconds)
 
 
+def _stop(op: Op) -> Handler:
+    """M0, M1; with S or P they wait no longer than that."""
+
+    def handler(session: Session, words: Words) -> None:
+        seconds = not_negative(words, "P") / 1000.0 if "P" in words else 0.0
+        session.emit(op, value=not_negative(words, "S") if "S" in words else seconds)
+
+    return handler
+
+
 def _home(session: Session, words: Words) -> None:
     if "O" in words:
         raise unsupported("homing only where it is needed (O)")
@@ -234,10 +244,14 @@ def _limits(*limits: tuple[str, Limit]) -> Handler:
 
 
 def _acceleration(session: Session, words: Words) -> None:
-    """M204. With S (the older form) T is the retraction's; S holds for printing and travel."""
+    """M204. S (the older form) is printing and travel; with it T is the retraction's in Prusa's firmware. Marlin 2
+    takes S, P, R, T in this order, and T is travel's always (M204.cpp)."""
     names = {"P": Limit.PRINT_ACCELERATION, "R": Limit.RETRACT_ACCELERATION, "T": Limit.TRAVEL_ACCELERATION}
     pairs = [(limit, required(words, letter)) for letter, limit in names.items() if letter in words]
-    if "S" in words:
+    if "S" in words and session.firmware == "marlin_2":
+        value = required(words, "S")
+        pairs = [(Limit.PRINT_ACCELERATION, value), (Limit.TRAVEL_ACCELERATION, value), *pairs]
+    elif "S" in words:
         if words.keys() & {"P", "R"}:
             raise unsupported("M204 with S and P or R: controllers differ")
         value = required(words, "S")
@@ -374,7 +388,7 @@ CODES: dict[str, Handler] = {
     "G28": _home,
     "G29": _level,
     "G53": _machine_coordinates,
-    **{name: _work_offset(name) for name in SYSTEMS},
+    **{name: _work_offset(name) for name in WORK_SYSTEMS},
     "G80": lambda s, w: s.emit(Op.LEVEL_BED),
     "G90": lambda s, w: _relative(s, False),
     "G91": lambda s, w: _relative(s, True),
@@ -382,8 +396,8 @@ CODES: dict[str, Handler] = {
     "G91.1": lambda s, w: set_centre_absolute(s, False),
     "G92": set_position,
     "G94": lambda s, w: None,
-    "M0": lambda s, w: s.emit(Op.PROGRAM_STOP),
-    "M1": lambda s, w: s.emit(Op.OPTIONAL_PROGRAM_STOP),
+    "M0": _stop(Op.PROGRAM_STOP),
+    "M1": _stop(Op.OPTIONAL_PROGRAM_STOP),
     "M2": lambda s, w: end_program(s),
     "M3": lambda s, w: spindle(s, Op.START_SPINDLE_CLOCKWISE, w),
     "M4": lambda s, w: spindle(s, Op.START_SPINDLE_COUNTERCLOCKWISE, w),

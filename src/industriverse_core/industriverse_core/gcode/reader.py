@@ -8,14 +8,15 @@ from typing import BinaryIO
 
 import numpy as np
 
+from industriverse_core.controller import NOTHING_KNOWN, Controller
 from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.gcode import interpreter as it
 from industriverse_core.gcode import klipper, lines, marlin, repeats, rs274, text, tokens
 from industriverse_core.gcode.columns import Array, Columns, allocate, append, finished, grown, to_si
 from industriverse_core.gcode.metadata import DETECT_BYTES, HEAD_BYTES, TAIL_BYTES, detect_dialect, read_metadata
-from industriverse_core.gcode.offsets import Frames, Stored
+from industriverse_core.gcode.offsets import Frames
 from industriverse_core.gcode.session import TEXT_LENGTH, RefusedError, Session, Words, malformed, unsupported
-from industriverse_core.program import Program
+from industriverse_core.program import Metadata, Program
 from industriverse_core.units import filament_area_m2
 
 MAX_LINES = 30_000_000  # more than 512 MB of sliced text have; keeps a hostile file from taking memory and hours
@@ -56,7 +57,7 @@ class Reading:
     values: Array = field(default_factory=lambda: np.empty(tokens.MAX_LINE_BYTES + 1))
 
 
-def read(file: BinaryIO, name: str, dialect: str | None, stored: Stored | None = None) -> Program:
+def read(file: BinaryIO, name: str, dialect: str | None, controller: Controller | None = None) -> Program:
     """See read_gcode; `file` must be able to seek and is read twice."""
     if dialect is not None and dialect not in DIALECTS:
         raise ValueError(f"dialect {dialect!r}, want one of {DIALECTS}")
@@ -70,7 +71,9 @@ def read(file: BinaryIO, name: str, dialect: str | None, stored: Stored | None =
             ErrorCode.FILE_TOO_LARGE, f"{name}: more than {MAX_LINES} lines.", "Split the program or slice coarser."
         )
     head = head[start:]
-    session = Session(dialect or detect_dialect(head), frames=Frames.at_start(stored or Stored()))
+    controller = controller or NOTHING_KNOWN
+    session = Session(dialect or detect_dialect(head), controller.firmware, frames=Frames.at_start(controller))
+    session.tool_lengths = {number: 1e3 * length for number, length in controller.tool_lengths_m.items()}
     session.state[it.LINE_NUMBER] = math.nan
     metadata = read_metadata(head[:HEAD_BYTES], _tail(file, start), name, session.dialect)
     reading = Reading(name, session, allocate(seen.lines + 2 * lines.MAX_ROWS_OF_A_LINE))
@@ -88,7 +91,24 @@ def read(file: BinaryIO, name: str, dialect: str | None, stored: Stored | None =
             text.REMEDY,
         )
     columns = finished(reading.columns, reading.count)
-    return Program(columns, replace(metadata, source_line_count=seen.lines), tuple(session.notes))
+    system, origin = session.frame()
+    metadata = replace(
+        metadata,
+        source_line_count=seen.lines,
+        work_system=system,
+        work_origin=origin,
+        start_line=metadata.start_line or session.start_line,
+    )
+    return Program(columns, metadata, tuple(session.notes))
+
+
+def describe(file: BinaryIO, name: str) -> Metadata:
+    """See program_metadata; `file` must be able to seek."""
+    head = file.read(DETECT_BYTES)
+    text.refuse_non_text(head, name)
+    start = len(text.BYTE_ORDER_MARK) if head.startswith(text.BYTE_ORDER_MARK) else 0
+    head = head[start:]
+    return read_metadata(head[:HEAD_BYTES], _tail(file, start), name, detect_dialect(head))
 
 
 def _tail(file: BinaryIO, start: int) -> bytes:
@@ -220,7 +240,7 @@ def _carry_out(session: Session, letters: str, values: list[float], status: int,
     if letters.startswith("O"):
         raise unsupported("subroutines and loops (O words)")
     if session.dialect == "marlin" and _shows_text(command, status) and not _has_command(letters[1:], values[1:]):
-        marlin.execute(session, command, {})
+        marlin.execute(session, command, _time_of(letters, values, status))
         return
     if status == tokens.EXPRESSION:
         raise unsupported("parameters and expressions")
@@ -236,6 +256,13 @@ def _carry_out(session: Session, letters: str, values: list[float], status: int,
 def _shows_text(command: str, status: int) -> bool:
     """Whether what follows a Marlin command is a text, of any characters but a wrong checksum."""
     return command in marlin.WITH_MESSAGE and status != tokens.BAD_CHECKSUM
+
+
+def _time_of(letters: str, values: list[float], status: int) -> Words:
+    """The words of a stop, where all that follows it is a time; any other text is a message."""
+    words = dict(zip(letters[1:], values[1:], strict=True))
+    is_time = status == tokens.OK and len(letters) == 2 and not math.isnan(values[1]) and words.keys() <= {"S", "P"}
+    return words if is_time else {}
 
 
 def _name(letter: str, value: float) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from industriverse_core.gcode import canned_cycles, coordinates
+from industriverse_core.controller import WORK_SYSTEMS
+from industriverse_core.gcode import canned_cycles, coordinates, tool_length
 from industriverse_core.gcode import interpreter as it
-from industriverse_core.gcode.offsets import SYSTEMS
 from industriverse_core.gcode.session import (
     RefusedError,
     Session,
@@ -18,6 +18,7 @@ from industriverse_core.gcode.session import (
     end_program,
     malformed,
     not_negative,
+    orient,
     required,
     set_centre_absolute,
     set_plane,
@@ -36,9 +37,11 @@ AXIS_LETTERS = frozenset("XYZ")
 OTHER_AXES = frozenset("ABCUVW")
 
 FORBIDDEN = {"M43": "debugs pins", "M112": "is an emergency stop", "M999": "restarts after a stop"}
-OWN_WORDS = {"G4": "P", "G64": "PQR", "G10": "LPRXYZ"}  # words that belong to a code other than the motion
+FOLLOWED_ROWS = 64  # so far Python looks whether a program says where each axis is; one that never names Z stays fast
+# words that belong to a code other than the motion
+OWN_WORDS = {"G4": "P", "G64": "PQR", "G10": "LPRXYZ", "M19": "PQR", "G43": "H", "G43.2": "H"}
 # codes that use the axis words of their line, so that no motion does
-TAKES_AXES = ("G10", "G28", "G30", "G92")
+TAKES_AXES = ("G10", "G28", "G30", "G43.1", "G52", "G92")
 UNSUPPORTED = {
     "G7": "lathe diameter mode",
     "G8": "lathe radius mode",
@@ -46,12 +49,8 @@ UNSUPPORTED = {
     "G42": "cutter compensation",
     "G41.1": "cutter compensation",
     "G42.1": "cutter compensation",
-    "G43": "tool length offset",
-    "G43.1": "tool length offset",
-    "G43.2": "tool length offset",
     "G50": "scaling",
     "G51": "scaling",
-    "G52": "local offset",
     "G70": "lathe cycle",
     "G71": "lathe cycle",
     "G71.1": "lathe cycle",
@@ -62,11 +61,9 @@ UNSUPPORTED = {
     "G76": "threading cycle",
     "G96": "constant surface speed",
     "M6": "a tool change without a tool number",
-    "M19": "spindle orientation",
     "M60": "pallet change",
     "M98": "subroutine call",
     "M99": "subroutine end",
-    **canned_cycles.NOT_CARRIED_OUT,
     **{f"G33{dot}": "spindle-synchronised motion" for dot in ("", ".1")},
     **{f"G38.{dot}": "probing" for dot in range(2, 6)},
     **{f"G5{dot}": "curves" for dot in ("", ".1", ".2", ".3")},
@@ -89,6 +86,7 @@ def execute(session: Session, names: list[str], words: Words) -> None:
         elif name == "S" and "S" in words and not wanted & {"M3", "M4", "M5"}:
             _speed(session, words)
     used = {"S", "T"}.union(*(letters for name, letters in OWN_WORDS.items() if name in wanted))
+    used |= AXIS_LETTERS if "G43.1" in wanted else set()
     rest = {letter: value for letter, value in words.items() if letter not in used}
     for name, handler in coordinates.HANDLERS.items():
         if name in wanted:
@@ -105,7 +103,8 @@ def execute(session: Session, names: list[str], words: Words) -> None:
 def _needs_python(session: Session) -> bool:
     """Whether motion lines have a meaning that the compiled loop does not know."""
     unknown = any(map(math.isnan, session.state[it.OFFSET : it.OFFSET + 3].tolist()))
-    return not session.moved or unknown or session.cycle is not None or session.feed_mode != "G94"
+    follows = session.placed != coordinates.ALL_AXES and session.count + session.earlier < FOLLOWED_ROWS
+    return not session.moved or follows or unknown or session.cycle is not None or session.feed_mode != "G94"
 
 
 def _check(session: Session, names: list[str], words: Words) -> str:
@@ -130,6 +129,8 @@ def _check(session: Session, names: list[str], words: Words) -> str:
         raise unsupported(f"the axis {min(others)}")
     motion = groups.get("motion", "")
     taking = [name for name in TAKES_AXES if name in names]
+    if len(taking) > 1:
+        raise malformed(f"{taking[0]} and {taking[1]} cannot be on one line: both take the axis words")
     if taking and motion not in ("", "G80"):
         raise malformed(f"{taking[0]} and a motion cannot be on one line")
     bare = [name for name in coordinates.HANDLERS if name in names and name not in TAKES_AXES]
@@ -189,6 +190,16 @@ def _speed(session: Session, words: Words) -> None:
         spindle(session, session.spindle, words)
 
 
+def _orient(session: Session, words: Words) -> None:
+    """M19: R is the angle [degrees], 0 without it."""
+    if {"P", "Q"} & words.keys():
+        raise unsupported("a direction (P) or a time limit (Q) of spindle orientation")
+    degrees = not_negative(words, "R") if "R" in words else 0.0
+    if degrees > 360.0:
+        raise malformed("M19 takes an R of 0 to 360 degrees")
+    orient(session, math.radians(degrees))
+
+
 def _change_tool(session: Session, words: Words) -> None:
     session.tool = session.selected_tool
     session.emit(Op.CHANGE_TOOL, target=session.tool)
@@ -229,6 +240,7 @@ BEFORE_MOTION: dict[str, Handler] = {
     "M3": lambda s, w: spindle(s, Op.START_SPINDLE_CLOCKWISE, w),
     "M4": lambda s, w: spindle(s, Op.START_SPINDLE_COUNTERCLOCKWISE, w),
     "M5": lambda s, w: spindle(s, Op.STOP_SPINDLE_TURNING, w),
+    "M19": _orient,
     "M7": lambda s, w: s.emit(Op.MIST_ON),
     "M8": lambda s, w: s.emit(Op.FLOOD_ON),
     "M9": lambda s, w: s.emit(Op.COOLANT_OFF),
@@ -238,7 +250,11 @@ BEFORE_MOTION: dict[str, Handler] = {
     "G19": lambda s, w: set_plane(s, Plane.YZ),
     "G20": lambda s, w: set_units(s, 25.4),
     "G21": lambda s, w: set_units(s, 1.0),
-    **{name: coordinates.select(name) for name in SYSTEMS},
+    "G43": tool_length.use_tool,
+    "G43.1": tool_length.use_written,
+    "G43.2": tool_length.add_tool,
+    "G49": tool_length.use_none,
+    **{name: coordinates.select(name) for name in WORK_SYSTEMS},
     "G90": lambda s, w: set_relative(s, False),
     "G91": lambda s, w: set_relative(s, True),
     "G90.1": lambda s, w: set_centre_absolute(s, True),
@@ -257,14 +273,15 @@ GROUPS: dict[str, str] = {
     **dict.fromkeys(("G4", "G53", *coordinates.HANDLERS), "non-modal"),
     **dict.fromkeys(("G17", "G18", "G19"), "plane"),
     **dict.fromkeys(("G20", "G21"), "units"),
-    **dict.fromkeys(SYSTEMS, "work offset"),
+    **dict.fromkeys(WORK_SYSTEMS, "work offset"),
     **dict.fromkeys(("G90", "G91"), "distance"),
     **dict.fromkeys(("G90.1", "G91.1"), "arc distance"),
-    **dict.fromkeys(("G40", "G49", "G61", "G61.1", "G64", "G97", "M48", "M49"), "no effect"),
+    **dict.fromkeys(("G40", "G61", "G61.1", "G64", "G97", "M48", "M49"), "no effect"),
+    **dict.fromkeys(("G43", "G43.1", "G43.2", "G49"), "tool length"),
     **dict.fromkeys(("G98", "G99"), "return level"),
     **dict.fromkeys(("G93", "G94", "G95"), "feed mode"),
     **dict.fromkeys(("M0", "M1", "M2", "M30"), "stop"),
-    **dict.fromkeys(("M3", "M4", "M5"), "spindle"),
+    **dict.fromkeys(("M3", "M4", "M5", "M19"), "spindle"),
     "M6": "tool",
     **dict.fromkeys(("M7", "M8"), "coolant"),
     "M9": "coolant off",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from industriverse_core.controller import Firmware
 from industriverse_core.gcode import interpreter as it
 from industriverse_core.gcode.offsets import Frames
 from industriverse_core.program import Heater, Op, Plane, SourceNote
@@ -58,7 +59,7 @@ class Cycle:
 # what a refused line must not change, besides `state` and the rows
 _UNDONE = (
     "spindle", "spindle_rpm", "tool", "selected_tool", "work_offset", "frames", "moved", "feed_mode",
-    "retract_mode", "cycle", "filament_said",
+    "retract_mode", "cycle", "filament_said", "placed", "start_line", "tool_lengths", "tool_offset",
 )  # fmt: skip
 _remembered = attrgetter(*_UNDONE)
 
@@ -68,6 +69,7 @@ class Session:
     """Mutable state of one reading."""
 
     dialect: str
+    firmware: Firmware = "prusa"
     state: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros(it.STATE_SIZE))
     rows: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty((1024, it.ROW_SIZE)))
     count: int = 0
@@ -91,6 +93,10 @@ class Session:
     retract_mode: str = ""  # G98, G99; '' before the first
     cycle: Cycle | None = None  # the canned cycle in force
     cycle_rows: int = 0
+    tool_lengths: dict[int, float] = field(default_factory=dict)  # [mm]; replaced, never changed
+    tool_offset: float = 0.0  # of the length in force [mm]: positions are those of the tool's tip
+    placed: int = 0  # axes (1 x, 2 y, 4 z) that stand where the program has sent them
+    start_line: int = 0  # see Metadata
     ended: bool = False
 
     def __post_init__(self) -> None:
@@ -99,6 +105,26 @@ class Session:
         self.state[it.MODE] = -1.0
         self.state[it.MARLIN] = 1.0 if self.dialect == "marlin" else 0.0
         self.state[it.HAND_OVER] = 1.0 - self.state[it.MARLIN]
+
+    def frame(self) -> tuple[str, str]:
+        """The work system of which the origin is the program's frame, '' = none was said; and its origin in machine
+        coordinates as words of G10 L2 [mm], where the program itself states it."""
+        if self.dialect == "marlin":
+            return self.work_offset, ""
+        placed = zip("XYZ", self.frames.placed, strict=True)
+        words = [
+            f"{letter}{value + 0.0:.6f}".rstrip("0").rstrip(".") for letter, value in placed if not math.isnan(value)
+        ]
+        return self.frames.frame, " ".join(words)
+
+    def place(self, axes: int) -> None:
+        """These axes were sent to a place in a known system."""
+        self.placed |= axes
+
+    def count_on_start(self, axes: int) -> None:
+        """The line counts on where these axes stand; note the first for which the program has not said it."""
+        if axes & ~self.placed and not self.start_line:
+            self.start_line = self.line
 
     def mark(self) -> tuple[Any, ...]:
         """The present state, for `undo`."""
@@ -233,6 +259,8 @@ def set_work_offset(session: Session, name: str) -> None:
     """G54 to G59: the first one named is the program's own origin. Raises RefusedError for a second."""
     if session.work_offset not in ("", name):
         raise unsupported(f"a second work offset ({session.work_offset} before): its origin is not known")
+    if session.state[it.MODE] >= 0.0 and not session.work_offset and name != "G54":
+        raise unsupported(f"{name} behind a move: its origin is not known")
     session.work_offset = name
 
 
@@ -262,3 +290,9 @@ def spindle(session: Session, op: Op, words: Words) -> None:
     session.spindle = op
     stopped = op is Op.STOP_SPINDLE_TURNING
     session.emit(op, value=0.0 if stopped else session.spindle_rpm * math.tau / 60.0)
+
+
+def orient(session: Session, angle_rad: float) -> None:
+    """M19: stop the spindle at an angle and hold it."""
+    session.spindle = Op.STOP_SPINDLE_TURNING
+    session.emit(Op.ORIENT_SPINDLE, value=angle_rad)
