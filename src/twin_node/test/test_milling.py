@@ -1,6 +1,7 @@
 """Milling: idle power, cutting energy of what is removed, coolant, and the spindle's limit."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from industriverse_core.artefacts import Subsystem
 from industriverse_core.errors import CoreError, ErrorCode
 from industriverse_core.machine import Box, Tool, load_machine
 from industriverse_core.material import load_material
+from industriverse_core.motion import position_at
 from industriverse_core.program import Op, build_program
-from industriverse_core.telemetry import MachineState, TelemetrySample
+from industriverse_core.telemetry import MachineState, TelemetrySample, Trace
 from twin_node.account import Account
+from twin_node.journal import ResidualJournal
 from twin_node.milling import mean_power_w
 from twin_node.oracle import predict
 from twin_node.shadow import Shadow
@@ -58,7 +61,7 @@ def test_the_peak_is_that_of_the_cut():
     timeline = build_timeline(slot(), MILL, ALUMINIUM)
     rate = 6e-3 * 2e-3 * 5e-3  # m^3/s
     base = POWER.electronics + POWER.motors_enabled + 0.5 * SPINDLE.idle_power + 40.0 + POWER.motion_per_speed * 5e-3
-    assert timeline.peak_power_w[4] == pytest.approx(base + ALUMINIUM.cutting_energy * rate, rel=0.05)
+    assert timeline.peak_power_w == pytest.approx(base + ALUMINIUM.cutting_energy * rate, rel=0.05)
 
 
 def test_coolant_runs_while_it_is_on():
@@ -136,3 +139,87 @@ def test_the_shadow_expects_the_power_of_the_cut():
     shadow.begin(timeline, ALUMINIUM)
     scores = [shadow.observe(sample)[3].z_score for sample in samples(timeline, 0.1)]
     assert max(abs(score) for score in scores if math.isfinite(score)) < 3.0
+
+
+SET_UP_S = 20.0
+
+
+def after_set_up(timeline):
+    """The same mill, which first homes: its motors are on, and it stands elsewhere."""
+    watts = POWER.electronics + POWER.motors_enabled
+    first = replace(next(samples(timeline)), instruction=0)
+    for clock in np.arange(0.0, SET_UP_S, 0.1):
+        yield replace(
+            first, stamp_s=float(clock), progress=0.0, power_w=watts, energy_j=float(watts * clock),
+            position_m=(0.3, 0.18, 0.04),
+        )  # fmt: skip
+    for sample in samples(timeline, 0.1):
+        yield replace(sample, stamp_s=sample.stamp_s + SET_UP_S, energy_j=sample.energy_j + watts * SET_UP_S)
+
+
+def test_homing_is_in_the_books_and_teaches_the_next_prediction_nothing(tmp_path):
+    timeline = build_timeline(slot(), MILL, ALUMINIUM)
+    account = Account("J1", timeline.program.digest, MILL, timeline, ALUMINIUM)
+    for sample in after_set_up(timeline):
+        account.observe(sample)
+    account.executed = len(timeline.steps)
+    entry = account.close(load_tariff("default"))
+    assert abs(entry.residual_fraction) < 0.01
+    assert entry.time_s == pytest.approx(SET_UP_S + timeline.total_s)
+    assert account.set_up_s == pytest.approx(SET_UP_S, abs=0.2)
+    assert account.set_up_j == pytest.approx(30.0 * SET_UP_S, rel=0.02)
+    journal = ResidualJournal(tmp_path / "residuals.sqlite")
+    assert journal.add(account, 1.0)
+    learnt = journal.residuals(MILL.id)
+    assert (learnt.time[0], learnt.energy[0]) == (pytest.approx(1.0, abs=0.02), pytest.approx(1.0, abs=0.02))
+
+
+def test_a_trace_says_that_a_long_first_move_has_begun():
+    account = Account("J1", slot().digest, MILL, build_timeline(slot(), MILL, ALUMINIUM), ALUMINIUM)
+    first = replace(next(samples(account.timeline)), instruction=0)
+    account.observe(first)
+    account.observe(replace(first, stamp_s=1.0))
+    account.observe_trace(Trace(1.0, MILL.id, "J1", slot().digest, 1, 0, 0, 8))
+    account.observe(replace(first, stamp_s=2.0))
+    assert account.set_up_s == 1.0
+
+
+def test_while_a_mill_homes_no_place_is_expected_and_its_spindle_stands():
+    timeline = build_timeline(slot(), MILL, ALUMINIUM)
+    shadow = Shadow(MILL)
+    shadow.begin(timeline, ALUMINIUM)
+    seen = [(sample, shadow.observe(sample)) for sample in after_set_up(timeline)]
+    homing = [channels for sample, channels in seen if sample.stamp_s < SET_UP_S]
+    assert all(math.isnan(channels[2].measured) for channels in homing)
+    powers = [channels[3].z_score for channels in homing if math.isfinite(channels[3].z_score)]
+    assert len(powers) > 100
+    assert max(map(abs, powers)) < 0.5
+    assert max(abs(c[3].z_score) for _, c in seen if math.isfinite(c[3].z_score)) < 3.0
+
+
+def test_a_tool_that_is_elsewhere_after_the_first_move_shows():
+    timeline = build_timeline(slot(), MILL, ALUMINIUM)
+    shadow = Shadow(MILL)
+    shadow.begin(timeline, ALUMINIUM)
+    elsewhere = [replace(sample, position_m=(0.3, 0.18, 0.04)) for sample in samples(timeline, 0.1)]
+    assert max(shadow.observe(sample)[2].z_score for sample in elsewhere[-20:]) > 5.0
+
+
+def test_a_stamp_that_repeats_is_no_other_place():
+    """Where /clock is late, two samples have one stamp; the second one is already in the next move."""
+    timeline = build_timeline(slot(), MILL, ALUMINIUM)
+    shadow = Shadow(MILL)
+    shadow.begin(timeline, ALUMINIUM)
+    cut = 4
+    stamp_s = float(timeline.end_s[cut - 1]) - 0.1
+    for sample in samples(timeline, 0.1):
+        if sample.stamp_s < stamp_s:
+            shadow.observe(
+                replace(sample, position_m=position_at(timeline.plan, timeline.program, sample.stamp_s).position_m)
+            )
+    place_m = position_at(timeline.plan, timeline.program, float(timeline.end_s[cut - 1]) + 0.2).position_m
+    progress = (float(timeline.end_s[cut - 1]) + 0.2) / timeline.total_s
+    last = replace(sample, stamp_s=stamp_s, instruction=cut - 1, progress=stamp_s / timeline.total_s)
+    shadow.observe(replace(last, position_m=position_at(timeline.plan, timeline.program, stamp_s).position_m))
+    channels = shadow.observe(replace(last, instruction=cut, progress=progress, position_m=place_m))
+    assert channels[2].measured == pytest.approx(0.0, abs=1e-6)

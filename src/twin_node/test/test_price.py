@@ -14,7 +14,7 @@ from industriverse_core.errors import CoreError, ErrorCode
 from industriverse_core.machine import Box, Costs, Failure, Tool, load_machine
 from industriverse_core.material import load_material
 from twin_node.oracle import prediction_of
-from twin_node.price import price_of_run, price_part, quote
+from twin_node.price import expected_price, price_of_run, price_part, quote
 from twin_node.price_parts import Order
 from twin_node.run_details import RunDetails, details_of
 from twin_node.run_series import RunSeries
@@ -64,6 +64,22 @@ def test_the_parts_add_up_to_the_total(prediction, printer, pla, tariff, details
     grams = prediction.energy_j.mean / 3.6e6 * 381 + prediction.material_kg.mean * 650
     assert breakdown.carbon_kg == pytest.approx(grams * 1e-3)
     assert breakdown.parts.carbon == pytest.approx(grams * 1e-6 * 70)
+
+
+def test_an_expected_price_is_the_mean_of_the_quote(prediction, printer, pla, tariff):
+    offer = quote(prediction, printer, pla, tariff)
+    assert expected_price(prediction, printer, pla, tariff) == (offer.total.mean, offer.carbon_kg)
+    with pytest.raises(CoreError, match="not for ender3"):
+        expected_price(prediction, load_machine("ender3"), pla, tariff)
+
+
+def test_what_is_certain_does_not_widen_the_price(prediction, printer, pla, tariff):
+    estimates = ("time_s", "energy_j", "material_kg")
+    exact = dataclasses.replace(
+        prediction, **{name: Estimate.exact(getattr(prediction, name).mean) for name in estimates}
+    )
+    sure = tariff.model_copy(update={"energy_price_uncertainty": 0.0, "scrap_uncertainty": 0.0})
+    assert quote(exact, printer, pla, sure).total == Estimate.exact(quote(prediction, printer, pla, tariff).total.mean)
 
 
 def test_a_price_without_the_runs_course_differs_only_by_its_risk(prediction, printer, pla, tariff, details):

@@ -246,13 +246,19 @@ def test_every_joule_is_in_a_voxel_within_the_path_s_box(rows, edges_mm, printer
     assert order == sorted(set(order))
 
 
+def with_columns(timeline, program, energy_j, duration_s):
+    """The timeline of another program, with these columns over its instructions."""
+    other = dataclasses.replace(timeline, program=program)
+    vars(other).update(energy_j=energy_j, duration_s=duration_s)
+    return other
+
+
 @given(paths(), edges, st.tuples(*[st.integers(-50, 50)] * 3))
 def test_a_path_moved_by_whole_voxels_moves_the_indices_and_nothing_else(rows, edges_mm, steps):
     timeline = build_timeline(build_program(rows), PRINTER, PLA)
     # the move from the origin to the path's first point is not moved with it: it takes nothing here
     still = {name: np.concatenate([[0.0], column[1:]]) for name, column in timeline.energy_j.items()}
     duration = np.concatenate([[0.0], timeline.duration_s[1:]])
-    timeline = dataclasses.replace(timeline, energy_j=still, duration_s=duration)
     first = timeline.program.columns
     rest = {**first, "extrude_m3": np.concatenate([[0.0], first["extrude_m3"][1:]])}
     moved_to = [step * edge * MM for step, edge in zip(steps, edges_mm, strict=True)]
@@ -264,7 +270,7 @@ def test_a_path_moved_by_whole_voxels_moves_the_indices_and_nothing_else(rows, e
             shifted[name][index] += moved_to[axis]
     edge = tuple(edge * MM for edge in edges_mm)
     here, there = (
-        energy_voxels(dataclasses.replace(timeline, program=Program(columns)), PRINTER, PLA, edge)
+        energy_voxels(with_columns(timeline, Program(columns), still, duration), PRINTER, PLA, edge)
         for columns in (rest, shifted)
     )
     if here.time_s.any():  # something moved, not all is at the origin

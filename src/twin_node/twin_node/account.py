@@ -9,6 +9,9 @@
     residual   electric - heat - stored - work: what profile, sensors and meter do not agree on. It is
                stated as it comes out, never forced to zero
 
+A mill homes and brings its tool to where the program begins before it carries out the first instruction. What that
+takes is part of the books and of no prediction; `set_up_s` and `set_up_j` say how much it is.
+
 By subsystem: the heaters by reported duty times rated power (where no duty is reported, by their own heat
 balance), the rest of the metered energy in the model's shares.
 """
@@ -30,6 +33,7 @@ from industriverse_core.program import Heater
 from industriverse_core.telemetry import MachineState, TelemetrySample, Trace
 from twin_node.milling import cutting_j
 from twin_node.price import price_of_run
+from twin_node.shadow import in_force
 from twin_node.steps import HOTEND_FAN_ON_C
 from twin_node.tariff import Tariff
 from twin_node.timeline import Timeline, machine_vector
@@ -92,6 +96,8 @@ class Account:
     metered: bool = False
     executed: int = 0
     samples: int = 0
+    set_up_s: float = 0.0
+    set_up_j: float = 0.0
     longest_gap_s: float = 0.0
     work_j: float = 0.0
     rest_j: dict[Subsystem, float] = field(default_factory=dict)
@@ -99,6 +105,7 @@ class Account:
     _air_c: float = field(init=False)  # around the machine: the enclosure's, or the room
     _last: TelemetrySample | None = None
     _counter_j: float = math.nan
+    _begun: bool = False  # something of the program was sent
     _spent: int = 0  # instructions whose material and friction are already counted
 
     def __post_init__(self) -> None:
@@ -114,8 +121,13 @@ class Account:
             return
         self.samples += 1
         self.time_s += dt
+        self._begun = self._begun or self.profile.kind != "mill" or sample.instruction > 0
+        before_j = self.electric_j
         self.longest_gap_s = max(self.longest_gap_s, dt)
         self._meter(sample.energy_j)
+        if not self._begun:
+            self.set_up_s += dt
+            self.set_up_j += self.electric_j - before_j
         fan = min(max(sample.fan, 0.0), 1.0) if math.isfinite(sample.fan) else 0.0
         given_j = self._inside_j
         for heater, book in self._heaters.items():
@@ -134,6 +146,7 @@ class Account:
         """Instructions that are done; never goes back."""
         if trace.job_id == self.job_id:
             self.executed = max(self.executed, trace.executed)
+            self._begun = self._begun or trace.sent > 0
 
     def finish(self) -> None:
         """Count what the last traces added."""
@@ -155,15 +168,19 @@ class Account:
         self._add(Subsystem.ELECTRONICS, power.electronics * dt)
         self._add(Subsystem.FAN, (power.fan * fan + power.hotend_fan * warm) * dt)
         timeline = self.timeline
-        if timeline is None or not len(timeline.steps):
+        if timeline is None or not len(timeline.program):
             return
-        index = min(max(sample.instruction, 0), len(timeline.steps) - 1)
+        index = min(max(sample.instruction, 0), len(timeline.program) - 1)
         steps = timeline.steps
-        self._add(Subsystem.MOTION, power.motors_enabled * float(steps.motors[index]) * dt)
+        motors = max(float(steps.motors[index]), not self._begun)
+        self._add(Subsystem.MOTION, power.motors_enabled * motors * dt)
+        before = in_force(timeline, index)
+        if before < 0:
+            return
         if power.coolant > 0.0:
-            self._add(Subsystem.COOLANT, power.coolant * float(steps.coolant[index]) * dt)
+            self._add(Subsystem.COOLANT, power.coolant * float(steps.coolant[before]) * dt)
         if self.profile.spindle is not None and sample.state is MachineState.EXECUTING:
-            share = min(float(steps.spindle[index]), 1.0)
+            share = min(float(steps.spindle[before]), 1.0)
             self._add(Subsystem.SPINDLE, self.profile.spindle.idle_power * share * dt)
 
     @property
@@ -188,7 +205,7 @@ class Account:
         timeline = self.timeline
         if timeline is None:
             return
-        done = min(self.executed, len(timeline.steps))
+        done = min(self.executed, len(timeline.program))
         if done <= self._spent:
             return
         new = slice(self._spent, done)
@@ -210,7 +227,7 @@ class Account:
     @property
     def is_complete(self) -> bool:
         """Whether the whole program was carried out."""
-        return self.timeline is not None and self.executed >= len(self.timeline.steps) > 0
+        return self.timeline is not None and self.executed >= len(self.timeline.program) > 0
 
     @property
     def began_cold(self) -> bool:

@@ -130,8 +130,10 @@ class ExergyLedger:
 
     @property
     def imbalance(self) -> float:
-        """What the balance does not close by, over the exergy that came in."""
-        return (self.in_j - self.out_j - self.destroyed_j) / self.in_j if self.in_j != 0.0 else 0.0
+        """What the balance does not close by, over the size of its terms: little may come in where much is kept."""
+        terms = (self.in_j, self.part_j, self.rest_j, self.melt_j, self.heat_j, self.stored_j, self.destroyed_j)
+        size = math.hypot(*terms)
+        return (self.in_j - self.out_j - self.destroyed_j) / size if size != 0.0 else 0.0
 
     @property
     def lost_j(self) -> float:

@@ -45,7 +45,10 @@ class ResidualJournal:
         if timeline is None or not (account.is_complete and account.began_cold and account.metered):
             return False
         try:
-            ratios = ratio(timeline.total_s, account.time_s), ratio(timeline.electric_j, account.electric_j)
+            ratios = (
+                ratio(timeline.total_s, account.time_s - account.set_up_s),
+                ratio(timeline.electric_j, account.electric_j - account.set_up_j),
+            )
         except ValueError:  # a program that takes no time or no energy teaches nothing
             return False
         row = (account.job_id, account.profile.id, account.program_digest, *ratios, finished_s)

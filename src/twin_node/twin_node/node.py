@@ -13,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from industriverse_core.artefacts import LedgerEntry, ProgramRef
 from industriverse_core.digest import Digest
 from industriverse_core.errors import CoreError, ErrorCode, PredictionError
-from industriverse_core.machine import load_machine
+from industriverse_core.machine import load_machine, with_stock
 from industriverse_core.material import resolve_material
 from industriverse_core.program import Program, read_program
 from industriverse_core.store import ProgramStore
@@ -55,6 +55,7 @@ class TwinParams:
 
     machine: str = param("prusa_mk3s", "machine profile, by name or YAML path")
     cell_dir: str = param("", "data folder of the cell")
+    stock: str = param("", "a mill's blank: x0,y0,z0,x1,y1,z1 in mm, or a YAML file; '' = the profile's")
     tariff: str = param("default", "tariff, by name or YAML path")
     residual_rate_hz: float = param(10.0, "residuals published while telemetry arrives", unit="Hz", low=1.0, high=50.0)
 
@@ -69,7 +70,7 @@ class TwinNode(CellNode):
 
     def setup(self) -> None:
         """Load the documents, warm the numeric loops, open every connection."""
-        self._profile = load_machine(self.params.machine)
+        self._profile = with_stock(load_machine(self.params.machine), self.params.stock)
         self._tariff = load_tariff(self.params.tariff)
         self._store = ProgramStore(self.cell_paths().programs)
         self._journal = ResidualJournal(self.cell_paths().residuals)
@@ -167,6 +168,7 @@ class TwinNode(CellNode):
             with self._lock:
                 material = self._materials.get(digest, "") or program.metadata.material
             expectation = self._expect(program, material)
+            expectation.timeline.prepare_to_follow()
         except CoreError as error:
             self.post(self._not_built, job_id, str(error))
         except Exception as error:  # noqa: BLE001 - a bug in a worker thread must end the process too
@@ -243,6 +245,9 @@ class TwinNode(CellNode):
         try:
             account = self._twin.account(closing.job_id)
             closing.ledger.set_result(account.close(self._tariff))
+            if account.set_up_s > 0.0:
+                spent = f"{account.set_up_s:.1f} s, {account.set_up_j:.0f} J"
+                self.get_logger().info(f"job {closing.job_id}: {spent} before its program began")
         except CoreError as error:
             closing.ledger.set_exception(error)
         else:
@@ -268,7 +273,7 @@ class TwinNode(CellNode):
         expectation = Expectation(timeline, material, prediction_of(timeline, self._profile, material))
         with self._lock:
             self._expectations[key] = expectation
-            kept = [len(item.timeline.steps) for item in self._expectations.values()]
+            kept = [len(item.timeline.program) for item in self._expectations.values()]
             while len(kept) > 1 and sum(kept) > INSTRUCTIONS_KEPT:
                 self._expectations.popitem(last=False)
                 kept.pop(0)

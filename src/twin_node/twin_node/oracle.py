@@ -1,6 +1,6 @@
 """The oracle: what one run of a program will take and give, with 90 % intervals, before anything moves.
 
-The expected values come from one simulation of every instruction (timeline.py). The intervals come from a
+The expected values come from one simulation of the whole program (timeline.py). The intervals come from a
 seeded ensemble: the same model on aggregated steps, for DRAWS draws of the parameters that the profile does not
 know exactly. The quantiles are taken relative to the aggregated model's own nominal run, so that aggregation
 does not shift them.
@@ -63,22 +63,21 @@ def predict(
 def prediction_of(timeline: Timeline, profile: MachineProfile, material: Material | None) -> Prediction:
     """A timeline's totals with their intervals."""
     longest = max(LONGEST_STEP_S, timeline.total_s / MAX_STEPS)
-    draws = _draw(aggregate(timeline.steps, longest), profile, material)
-    mass = float(timeline.steps.melted_kg.sum())
-    energies = {key: _interval(float(column.sum()), draws.energy_j[key]) for key, column in timeline.energy_j.items()}
-    motion = float(timeline.steps.motion_s.sum() + timeline.steps.dwell_s.sum())
+    draws = _draw(aggregate(timeline.course.steps, longest), profile, material)
+    energy_j = timeline.course.energy_j
+    energies = {key: _interval(float(column.sum()), draws.energy_j[key]) for key, column in energy_j.items()}
     return Prediction(
         program_digest=timeline.program.digest,
         machine_id=profile.id,
         material=material.id if material else "",
         time_s=_interval(timeline.total_s, draws.time_s),
-        motion_time_s=_interval(motion, draws.motion_s),
+        motion_time_s=_interval(timeline.motion_s, draws.motion_s),
         energy_j=_interval(timeline.electric_j, sum(draws.energy_j.values(), np.zeros(DRAWS + 1))),
         energy_by_subsystem_j=energies,
-        peak_power_w=_interval(float(timeline.peak_power_w.max(initial=0.0)), draws.peak_w),
+        peak_power_w=_interval(timeline.peak_power_w, draws.peak_w),
         heat_j=_interval(timeline.heat_j, draws.heat_j),
         filament_m=Estimate.exact(timeline.filament_m),  # commanded; what it weighs is uncertain
-        material_kg=_interval(mass, draws.mass),
+        material_kg=_interval(timeline.material_kg, draws.mass),
     )
 
 
@@ -90,13 +89,13 @@ def expected_of(timeline: Timeline, profile: MachineProfile, material: Material 
         machine_id=profile.id,
         material=material.id if material else "",
         time_s=exact(timeline.total_s),
-        motion_time_s=exact(float(timeline.steps.motion_s.sum() + timeline.steps.dwell_s.sum())),
+        motion_time_s=exact(timeline.motion_s),
         energy_j=exact(timeline.electric_j),
-        energy_by_subsystem_j={key: exact(float(column.sum())) for key, column in timeline.energy_j.items()},
-        peak_power_w=exact(float(timeline.peak_power_w.max(initial=0.0))),
+        energy_by_subsystem_j={key: exact(float(column.sum())) for key, column in timeline.course.energy_j.items()},
+        peak_power_w=exact(timeline.peak_power_w),
         heat_j=exact(timeline.heat_j),
         filament_m=exact(timeline.filament_m),
-        material_kg=exact(float(timeline.steps.melted_kg.sum())),
+        material_kg=exact(timeline.material_kg),
     )
 
 

@@ -126,6 +126,17 @@ def quote(prediction: Prediction, profile: MachineProfile, material: Material | 
     return price_part(prediction, profile, material, tariff).quote()
 
 
+def expected_price(
+    prediction: Prediction, profile: MachineProfile, material: Material | None, tariff: Tariff
+) -> tuple[float, float]:
+    """The mean of the quote, and its carbon dioxide equivalent [kg]; no interval, no footprint. For many files at once.
+
+    Raises PredictionError as price_part does.
+    """
+    case, _ = _case(prediction, profile, material, tariff, NO_DETAILS, Order())
+    return parts_of(case).total, math.fsum(carbon_kg_of(case))
+
+
 def price_part(
     prediction: Prediction,
     profile: MachineProfile,
@@ -139,6 +150,15 @@ def price_part(
     Raises PredictionError (CANNOT_PRICE) for a prediction of another machine or material, for numbers that are
     negative or not finite, for a quantity out of range, and for an energy that cannot do what is predicted.
     """
+    case, ledger = _case(prediction, profile, material, tariff, details, order)
+    return _breakdown(case, prediction, ledger, details)
+
+
+def _case(
+    prediction: Prediction, profile: MachineProfile, material: Material | None, tariff: Tariff, details: RunDetails,
+    order: Order,
+) -> tuple[PriceCase, ExergyLedger]:  # fmt: skip
+    """What is priced, and the exergy of one run."""
     _check(prediction, profile, material, order)
     energy_j, mass_kg = prediction.energy_j.mean, prediction.material_kg.mean
     flow = _flow(mass_kg, profile, material, details)
@@ -151,7 +171,7 @@ def price_part(
         flow=flow, profile=profile, material=material, tariff=tariff, order=order,
         wear=wear_cost(details.tools or ()), destroyed_j=ledger.destroyed_with_room_j,
     )  # fmt: skip
-    return _breakdown(case, prediction, ledger, details)
+    return case, ledger
 
 
 def _breakdown(case: PriceCase, prediction: Prediction, ledger: ExergyLedger, details: RunDetails) -> PriceBreakdown:
@@ -208,12 +228,16 @@ def _interval(case: PriceCase, mean: float, prediction: Prediction) -> Estimate:
         relative_mass = getattr(mass, side) / mass.mean if mass.mean > 0.0 else 1.0
         price = max(0.0, 1.0 + sign * INTERVAL_SD * tariff.energy_price_uncertainty)
         failing = max(0.0, 1.0 + sign * INTERVAL_SD * tariff.scrap_uncertainty)
-        varied = (
-            case.scaled(max(0.0, getattr(time, side)), max(0.0, getattr(energy, side)), 1.0),
-            case.scaled(time.mean, energy.mean, max(0.0, relative_mass)),
-            replace(case, price_factor=price),
-            replace(case, risk_factor=failing),
-        )
+        ends_of_run = max(0.0, getattr(time, side)), max(0.0, getattr(energy, side))
+        varied = []  # what is certain moves nothing
+        if ends_of_run != (time.mean, energy.mean):
+            varied.append(case.scaled(*ends_of_run, 1.0))
+        if relative_mass != 1.0:
+            varied.append(case.scaled(time.mean, energy.mean, max(0.0, relative_mass)))
+        if price != 1.0:
+            varied.append(replace(case, price_factor=price))
+        if failing != 1.0:
+            varied.append(replace(case, risk_factor=failing))
         moved = [max(0.0, sign * (parts_of(each).total - mean)) for each in varied]
         ends.append(mean + sign * math.hypot(*moved, _start_spread(case, sign)))
     return Estimate(mean, *ends)

@@ -12,7 +12,7 @@ from industriverse_core.machine import Heater, MachineProfile
 from industriverse_core.material import Material
 from twin_node.exergy import HeatStream, StoredHeat
 from twin_node.run_series import RunSeries
-from twin_node.timeline import Timeline
+from twin_node.timeline import Course, Timeline
 from twin_node.tool_wear import ToolUse, tool_uses
 
 
@@ -44,32 +44,33 @@ def details_of(
 
     `removed_m3`: volume that each instruction cuts away, shape (n,), where it is known.
     """
-    energy_j = sum(timeline.energy_j.values(), np.zeros(len(timeline.duration_s)))
-    fed_kg = timeline.steps.melted_kg
-    hotend = _heater(timeline, profile.hotend, "the hot end", Subsystem.HOTEND, profile.ambient)
-    bed = _heater(timeline, profile.bed, "the bed", Subsystem.BED, profile.ambient)
+    course = timeline.course
+    energy_j = sum(course.energy_j.values(), np.zeros(len(course.steps)))
+    fed_kg = course.steps.melted_kg
+    hotend = _heater(course, profile.hotend, "the hot end", Subsystem.HOTEND, profile.ambient)
+    bed = _heater(course, profile.bed, "the bed", Subsystem.BED, profile.ambient)
     known = [found for found in (hotend, bed) if found is not None]
     fed = float(fed_kg.sum())
     return RunDetails(
-        series=RunSeries.from_columns(timeline.duration_s, np.maximum(energy_j, 0.0), fed_kg),
+        series=RunSeries.from_columns(course.duration_s, np.maximum(energy_j, 0.0), fed_kg),
         heat=tuple(stream for stream, _ in known),
         stored=tuple(body for _, body in known),
-        nozzle_c=float(timeline.hotend_c @ fed_kg) / fed if fed > 0.0 else None,
-        tools=tool_uses(timeline.program, timeline.steps.motion_s, profile, removed_m3),
+        nozzle_c=float(course.hotend_c @ fed_kg) / fed if fed > 0.0 else None,
+        tools=tool_uses(timeline.program, timeline.plan.duration_s, profile, removed_m3),
         removed_kg=float(removed_m3.sum()) * material.density if material and removed_m3 is not None else None,
     )
 
 
 def _heater(
-    timeline: Timeline, heater: Heater | None, name: str, subsystem: Subsystem, ambient_c: float
+    course: Course, heater: Heater | None, name: str, subsystem: Subsystem, ambient_c: float
 ) -> tuple[HeatStream, StoredHeat] | None:
     """What a heater gives off: its electricity, less what it keeps and what the material takes along."""
-    if heater is None or subsystem not in timeline.energy_j or not len(timeline.duration_s):
+    if heater is None or subsystem not in course.energy_j or not len(course.steps):
         return None
-    end_c = timeline.hotend_c if subsystem is Subsystem.HOTEND else timeline.bed_c
+    end_c = course.hotend_c if subsystem is Subsystem.HOTEND else course.bed_c
     start_c = np.concatenate([[ambient_c], end_c[:-1]])
-    taken_j = timeline.work_j if subsystem is Subsystem.HOTEND else 0.0
-    given_j = timeline.energy_j[subsystem] - taken_j - heater.heat_capacity * (end_c - start_c)
+    taken_j = course.work_j if subsystem is Subsystem.HOTEND else 0.0
+    given_j = course.energy_j[subsystem] - taken_j - heater.heat_capacity * (end_c - start_c)
     stored = StoredHeat(heater.heat_capacity, ambient_c, float(end_c[-1]))
     return HeatStream.over(name, given_j, 0.5 * (start_c + end_c)), stored
 

@@ -18,7 +18,7 @@ from industriverse_core.machine import Heater as HeaterProfile
 from industriverse_core.machine import MachineProfile
 from industriverse_core.material import Material
 from industriverse_core.motion import position_at
-from industriverse_core.program import Heater
+from industriverse_core.program import MOTION_OPS, Heater
 from industriverse_core.telemetry import MachineState, Quantity, ResidualChannel, TelemetrySample, Vector
 from twin_node.steps import HOTEND_FAN_ON_C
 from twin_node.timeline import Timeline, heater_vector, machine_vector
@@ -119,6 +119,7 @@ class Shadow:
         self._last: TelemetrySample | None = None
         self._air_c = profile.ambient  # around the machine: the enclosure's, or the room
         self._clock_s = 0.0  # the job's motion clock
+        self._first_move = -1  # of a mill's job; before, it homes and goes to where the program begins
         self._period_s = 0.05
         self._expected_w, self._measured_w, self._sigma_w = _Smooth(), _Smooth(), _Smooth()
 
@@ -128,6 +129,7 @@ class Shadow:
         self._machine = machine_vector(self._profile, material)
         self._heaters = {}
         self._clock_s = 0.0
+        self._first_move = _first_move(timeline) if self._profile.kind == "mill" else -1
         self._expected_w, self._measured_w, self._sigma_w = _Smooth(), _Smooth(), _Smooth()
 
     def end(self) -> None:
@@ -153,7 +155,7 @@ class Shadow:
         channels = (
             self._temperature(Quantity.HOTEND_TEMPERATURE, Heater.HOTEND, sample),
             self._temperature(Quantity.BED_TEMPERATURE, Heater.BED, sample),
-            self._position(sample, last),
+            self._position(sample, last, dt),
             self._power(sample, heater_w, dt),
         )
         if last is None or dt > 0.0:
@@ -187,11 +189,11 @@ class Shadow:
         hotend = self._heaters.get(Heater.HOTEND)
         if hotend is not None and hotend.temperature_c > HOTEND_FAN_ON_C:
             watts += self._profile.power.hotend_fan
-        return watts + (self._job_watts(sample) if self._timeline is not None and len(self._timeline.steps) else 0.0)
+        return watts + (self._job_watts(sample) if self._timeline is not None and len(self._timeline.program) else 0.0)
 
     def _instruction(self, sample: TelemetrySample) -> int:
         """The reported instruction, within the program."""
-        count = len(self._timeline.steps) if self._timeline else 0
+        count = len(self._timeline.program) if self._timeline else 0
         return min(max(sample.instruction, 0), count - 1)
 
     def _target_c(self, heater: Heater, sample: TelemetrySample) -> float:
@@ -199,34 +201,38 @@ class Shadow:
         if sample.state in (MachineState.LATCHED, MachineState.FAULT) or self._timeline is None:
             reading = sample.reading(heater)
             return reading.target_c if reading is not None and math.isfinite(reading.target_c) else 0.0
-        if not len(self._timeline.steps):
+        if not len(self._timeline.program):
             return 0.0
         steps, index = self._timeline.steps, self._instruction(sample)
         return float((steps.hotend_target_c if heater is Heater.HOTEND else steps.bed_target_c)[index])
 
     def _advance_clock(self, sample: TelemetrySample, dt: float) -> float:
-        """Bring the motion clock to the sample; returns the enthalpy flow through the nozzle [W] meanwhile.
-
-        The reported instruction bounds the clock; the reported progress places it between the bounds when it
-        lies there, else physics time does.
-        """
+        """Bring the motion clock to the sample; returns the enthalpy flow through the nozzle [W] meanwhile."""
         timeline = self._timeline
-        if timeline is None or not len(timeline.steps):
+        if timeline is None or not len(timeline.program):
             return 0.0
-        plan, index = timeline.plan, self._instruction(sample)
-        before = self._clock_s
-        high = float(plan.end_s[index])
-        low = high - float(plan.duration_s[index])
-        here = before + dt if sample.state is MachineState.EXECUTING else before
-        reported = _share(sample.progress) * plan.total_s
-        inside = low + ALIGNMENT_SD_S < reported < high  # progress that counts whole instructions lies at `low`
-        self._clock_s = reported if inside else min(max(here, low), high)
-        first = int(np.searchsorted(plan.end_s, before, side="right"))
+        index, before = self._instruction(sample), self._clock_s
+        self._clock_s = self._clock_at(timeline, sample, dt)
+        first = int(np.searchsorted(timeline.plan.end_s, before, side="right"))
         if not first < index:
             first = index
         work_j = float(timeline.work_j[first : index + 1].sum())
         moving_s = max(dt, float(timeline.duration_s[first : index + 1].sum()))
         return work_j / moving_s if sample.state is MachineState.EXECUTING else 0.0
+
+    def _clock_at(self, timeline: Timeline, sample: TelemetrySample, dt: float) -> float:
+        """The motion clock at the sample.
+
+        The reported instruction bounds it; the reported progress places it between the bounds when it lies there,
+        else physics time does.
+        """
+        plan, index = timeline.plan, self._instruction(sample)
+        high = float(plan.end_s[index])
+        low = high - float(plan.duration_s[index])
+        here = self._clock_s + dt if sample.state is MachineState.EXECUTING else self._clock_s
+        reported = _share(sample.progress) * plan.total_s
+        inside = low + ALIGNMENT_SD_S < reported < high  # progress that counts whole instructions lies at `low`
+        return reported if inside else min(max(here, low), high)
 
     # --- channels ---
 
@@ -237,14 +243,18 @@ class Shadow:
             return ResidualChannel(quantity, math.nan, measured, math.nan)
         return ResidualChannel(quantity, twin.temperature_c, measured, twin.sigma_c)
 
-    def _position(self, sample: TelemetrySample, last: TelemetrySample | None) -> ResidualChannel:
-        """Distance between planned and measured tool; expected 0. Unmeasured without a job."""
+    def _position(self, sample: TelemetrySample, last: TelemetrySample | None, dt: float) -> ResidualChannel:
+        """Distance between planned and measured tool; expected 0. Unmeasured without a job, and on a mill's way to
+        where its program begins."""
         timeline, measured = self._timeline, _measured_position(sample, last)
-        if timeline is None or not len(timeline.steps) or measured is None:
+        if timeline is None or not len(timeline.program) or measured is None:
             return ResidualChannel(Quantity.POSITION, 0.0, math.nan, POSITION_SD_M)
-        if timeline.steps.homing_s[self._instruction(sample)] > 0.0:  # where it homes, it may be anywhere
+        index = self._instruction(sample)
+        if timeline.steps.homing_s[index] > 0.0 or index <= self._first_move:  # where it homes, it may be anywhere
             return ResidualChannel(Quantity.POSITION, 0.0, math.nan, POSITION_SD_M)
-        state = position_at(timeline.plan, timeline.program, self._clock_s)
+        # a sample that repeats a stamp (the clock was late) does not step the twin, and still says where it is
+        clock_s = self._clock_s if dt > 0.0 else self._clock_at(timeline, sample, 0.0)
+        state = position_at(timeline.plan, timeline.program, clock_s)
         speed = max(state.speed_m_s, float(timeline.steps.speed_m_s[state.instruction]))
         sigma = math.hypot(POSITION_SD_M, speed * math.hypot(ALIGNMENT_SD_S, self._period_s))
         return ResidualChannel(Quantity.POSITION, 0.0, math.dist(state.position_m, measured), sigma)
@@ -273,16 +283,34 @@ class Shadow:
         timeline, index = self._timeline, self._instruction(sample)
         assert timeline is not None
         steps, power = timeline.steps, self._profile.power
-        watts = power.motors_enabled * float(steps.motors[index]) + power.coolant * float(steps.coolant[index])
+        before = in_force(timeline, index)
+        coolant, turning = (float(column[before]) if before >= 0 else 0.0 for column in (steps.coolant, steps.spindle))
+        motors = max(float(steps.motors[index]), index <= self._first_move)
+        watts = power.motors_enabled * motors + power.coolant * coolant
         duration = float(timeline.duration_s[index])
         executing = sample.state is MachineState.EXECUTING
         if executing and duration > 0.0:
             watts += power.motion_per_speed * float(steps.path_m[index]) / duration
         if self._profile.spindle is not None:
             spindle = timeline.energy_j[Subsystem.SPINDLE]
-            idle = self._profile.spindle.idle_power * min(float(steps.spindle[index]), 1.0)
+            idle = self._profile.spindle.idle_power * min(turning, 1.0)
             watts += float(spindle[index]) / duration if executing and duration > 0.0 else idle
         return watts
+
+
+def in_force(timeline: Timeline, index: int) -> int:
+    """The instruction whose spindle and coolant are in force at this one; -1 = none yet.
+
+    One that takes no time switches when it is executed, and may be reported for long: the first one of a mill's
+    program while the machine homes.
+    """
+    return index if timeline.duration_s[index] > 0.0 else index - 1
+
+
+def _first_move(timeline: Timeline | None) -> int:
+    """The first instruction that moves the tool; -1 = none."""
+    moves = np.isin(timeline.program.op, MOTION_OPS) if timeline is not None else np.zeros(0, bool)
+    return int(np.argmax(moves)) if moves.any() else -1
 
 
 def _share(value: float) -> float:

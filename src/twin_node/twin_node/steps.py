@@ -1,7 +1,8 @@
 """A program as steps of the thermal model: what each instruction asks of the machine, as columns.
 
 Each step says how long it moves, homes or dwells, what it waits for, and which heater targets, fan, motors
-and spindle are in force while it runs. Steps may be single instructions or runs of them (`aggregate`).
+and spindle are in force while it runs. Steps are single instructions (`steps_of`) or runs of them: `merge_steps` makes
+those that are simulated, `aggregate` still longer ones of these.
 """
 
 from __future__ import annotations
@@ -16,14 +17,10 @@ from industriverse_core.machine import MachineProfile
 from industriverse_core.material import Material
 from industriverse_core.motion import MotionPlan
 from industriverse_core.program import Heater, Op, Program
-from industriverse_core.units import filament_area_m2
 
 WAIT_NONE, WAIT_HOTEND, WAIT_BED = 0, 1, 2
 HOTEND_FAN_ON_C = 50.0  # E3D's and Prusa's firmware switch the hot end's fan at 50 degC
-_SPINDLE_OFF = (Op.STOP_SPINDLE_TURNING, Op.PROGRAM_END)
-_COOLANT_ON = (Op.FLOOD_ON, Op.MIST_ON)
-_COOLANT_OFF = (Op.COOLANT_OFF, Op.PROGRAM_END)
-_SPINDLE_ON = (Op.START_SPINDLE_CLOCKWISE, Op.START_SPINDLE_COUNTERCLOCKWISE)
+STEP_S = 0.5  # a hot end's time constant is a minute, its controller's period some tenths of a second
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,48 +64,133 @@ class Steps:
         return len(self.motion_s)
 
 
-def steps_of(
+@dataclass(frozen=True, slots=True, eq=False)
+class MergedSteps:
+    """The n instructions of a program as m steps, each with one state throughout.
+
+    Attributes:
+        steps: columns of the m steps; a wait is a step of its own.
+        first: the first instruction of each, shape (m,).
+        count: n.
+        melted_m3: filament that has left the nozzle at the end.
+    """
+
+    steps: Steps
+    first: np.ndarray
+    count: int
+    melted_m3: float
+
+    def spread(self, column: np.ndarray) -> np.ndarray:
+        """A column of the steps as one of the instructions, each with its step's value."""
+        return np.repeat(column, np.diff(self.first, append=self.count))
+
+    def sums(self, column: np.ndarray) -> np.ndarray:
+        """A column of the instructions added up over each step, shape (m,)."""
+        return np.add.reduceat(column, self.first) if len(self.first) else np.zeros(0)
+
+
+def merge_steps(
     program: Program,
     plan: MotionPlan,
     profile: MachineProfile,
     material: Material | None,
     removed_m3: np.ndarray | None = None,
-) -> Steps:
-    """One step for each instruction. `removed_m3`: what each cuts away (core's stock.py); None = nothing is known.
+    longest_s: float = STEP_S,
+) -> MergedSteps:
+    """Steps of at most `longest_s` (but for single instructions that last longer) over which nothing is switched.
 
+    `removed_m3`: what each instruction cuts away (core's stock.py); None = nothing is known.
     Raises PredictionError for a heater or material that is missing.
     """
+    from twin_node import step_kernels as kernels
+
     _check(program, profile, material)
-    op, target, value = (program.columns[name] for name in ("op", "target", "value"))
-    moving = program.is_motion()
-    tool_moves = moving & _changes_place(program) | (op == Op.ARC_FEED)
-    homing = _where(op == Op.HOME, profile.kinematics.homing_time)
-    homing[op == Op.LEVEL_BED] = profile.kinematics.leveling_time
-    waits = op == Op.WAIT_HEATER
-    heats = (op == Op.SET_HEATER) | waits
-    wait = np.zeros(len(program), np.int8)
-    wait[waits & (target == Heater.HOTEND)] = WAIT_HOTEND
-    wait[waits & (target == Heater.BED)] = WAIT_BED
-    turning = np.isin(op, _SPINDLE_ON)
+    op, target, value, turns = (program.columns[name] for name in ("op", "target", "value", "turns"))
+    homing_s, leveling_s = profile.kinematics.homing_time, profile.kinematics.leveling_time
     spindle_max = profile.spindle.max_speed if profile.spindle else math.inf
-    moved = moving | (op == Op.HOME) | (op == Op.LEVEL_BED)
+    most = _most_steps(program, plan, profile, longest_s)
+    first, states = np.empty(most, np.int64), np.empty((kernels.STATE_SIZE, most))
+    count = kernels.cut(
+        op, target, value, turns, plan.duration_s, homing_s, leveling_s, spindle_max, longest_s, first, states
+    )
+    first, sums = first[:count], np.empty((kernels.SUM_SIZE, count))
+    kernels.add_up(
+        op, *(program.columns[name] for name in ("x_m", "y_m", "z_m", "extrude_m3")), plan.duration_s, plan.length_m,
+        plan.cruise_m_s, np.empty(0) if removed_m3 is None else removed_m3, homing_s, leveling_s, first, sums,
+    )  # fmt: skip
+    steps = Steps(
+        motion_s=sums[kernels.MOTION_S],
+        homing_s=sums[kernels.HOMING_S],
+        dwell_s=sums[kernels.DWELL_S],
+        wait=states[kernels.WAIT, :count].astype(np.int8),
+        cools=states[kernels.COOLS, :count] > 0.0,
+        hotend_target_c=states[kernels.HOTEND_TARGET, :count],
+        bed_target_c=states[kernels.BED_TARGET, :count],
+        fan=states[kernels.FAN, :count],
+        motors=states[kernels.MOTORS, :count] > 0.0,
+        spindle=states[kernels.SPINDLE, :count],
+        coolant=states[kernels.COOLANT, :count] > 0.0,
+        path_m=sums[kernels.PATH_M],
+        speed_m_s=sums[kernels.SPEED_M_S],
+        melted_kg=sums[kernels.MELTED_M3] * (material.density if material else 0.0),
+        removed_m3=sums[kernels.REMOVED_M3],
+    )
+    return MergedSteps(steps, first, len(program), float(sums[kernels.MELTED_M3].sum()))
+
+
+def _most_steps(program: Program, plan: MotionPlan, profile: MachineProfile, longest_s: float) -> int:
+    """More than `cut` can make: two that follow each other without a switch last longer than `longest_s`.
+
+    Only what is no move switches anything; the motors, also the move behind it.
+    """
+    op, kinematics = program.columns["op"], profile.kinematics
+    still = len(program) - int(np.count_nonzero(program.is_motion()))
+    lasts_s = plan.total_s + np.count_nonzero(op == Op.HOME) * kinematics.homing_time
+    lasts_s += np.count_nonzero(op == Op.LEVEL_BED) * kinematics.leveling_time
+    full = 2.0 * lasts_s / longest_s if longest_s > 0.0 else math.inf
+    return int(min(float(len(program)), 2.0 * still + full + 3.0))
+
+
+def steps_of(
+    program: Program,
+    plan: MotionPlan,
+    profile: MachineProfile,
+    material: Material | None,
+    merged: MergedSteps,
+    removed_m3: np.ndarray | None = None,
+) -> Steps:
+    """One step for each instruction. What is in force is as in the merged steps; `removed_m3` as there."""
+    op, moving = program.columns["op"], program.is_motion()
+    tool_moves = moving & _changes_place(program) | (op == Op.ARC_FEED)
+    state, spread = merged.steps, merged.spread
     return Steps(
         motion_s=np.where(moving, plan.duration_s, 0.0),
-        homing_s=homing,
+        homing_s=_homing_s(op, profile),
         dwell_s=_where(op == Op.DWELL, plan.duration_s),
-        wait=wait,
-        cools=waits & (program.columns["turns"] > 0),
-        hotend_target_c=_held(heats & (target == Heater.HOTEND), value),
-        bed_target_c=_held(heats & (target == Heater.BED), value),
-        fan=_held(op == Op.SET_FAN, np.clip(np.nan_to_num(value), 0.0, 1.0)),
-        motors=_held(moved | (op == Op.MOTORS_OFF), moved),
-        spindle=_held(turning | np.isin(op, _SPINDLE_OFF), np.where(turning, np.abs(value) / spindle_max, 0.0)),
-        coolant=_held(np.isin(op, (*_COOLANT_ON, *_COOLANT_OFF)), np.isin(op, _COOLANT_ON)),
+        wait=spread(state.wait),
+        cools=spread(state.cools),
+        hotend_target_c=spread(state.hotend_target_c),
+        bed_target_c=spread(state.bed_target_c),
+        fan=spread(state.fan),
+        motors=spread(state.motors),
+        spindle=spread(state.spindle),
+        coolant=spread(state.coolant),
         path_m=np.where(tool_moves, plan.length_m, 0.0),
         speed_m_s=np.where(tool_moves, plan.cruise_m_s, 0.0),
         melted_kg=melted_m3(program) * (material.density if material else 0.0),
         removed_m3=np.zeros(len(program)) if removed_m3 is None else removed_m3,
     )
+
+
+def durations_s(program: Program, plan: MotionPlan, profile: MachineProfile) -> np.ndarray:
+    """How long each instruction moves, homes or dwells, shape (n,); waits are not known here and 0."""
+    return plan.duration_s + _homing_s(program.columns["op"], profile)
+
+
+def _homing_s(op: np.ndarray, profile: MachineProfile) -> np.ndarray:
+    homing = _where(op == Op.HOME, profile.kinematics.homing_time)
+    homing[op == Op.LEVEL_BED] = profile.kinematics.leveling_time
+    return homing
 
 
 def _changes_place(program: Program) -> np.ndarray:
@@ -135,11 +217,6 @@ def melted_m3(program: Program) -> np.ndarray:
     """
     fed = np.cumsum(program.columns["extrude_m3"])
     return np.diff(np.maximum.accumulate(np.concatenate([[0.0], fed])))
-
-
-def net_filament_m(program: Program) -> float:
-    """Filament [m] that has left the nozzle at the end."""
-    return float(melted_m3(program).sum()) / filament_area_m2(program.metadata.filament_diameter_m)
 
 
 def aggregate(steps: Steps, longest_s: float) -> Steps:
@@ -172,15 +249,6 @@ def aggregate(steps: Steps, longest_s: float) -> Steps:
     run_s, fan_s = np.add.reduceat(lasts, first), np.add.reduceat(steps.fan * lasts, first)
     columns["fan"] = np.divide(fan_s, run_s, out=columns["fan"], where=run_s > 0.0)
     return Steps(**columns)
-
-
-def _held(changes: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """The value of the last change at or before each step, in the values' type; 0 before the first."""
-    places = np.flatnonzero(changes)
-    held = np.zeros(len(value), value.dtype)
-    if len(places):
-        held[places[0] :] = np.repeat(value[places], np.diff(np.append(places, len(value))))
-    return held
 
 
 def _check(program: Program, profile: MachineProfile, material: Material | None) -> None:

@@ -22,6 +22,8 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 OTHER_HOURS = "other hours"
 DAY_S, HOUR_S = 86400.0, 3600.0
 WEEK_S = 7 * DAY_S
+_HOUR_NAMES = tuple(f"{hour:02d}:00" for hour in range(24))
+_HOUR_EDGES_S, _HOUR_OF_DAY = np.arange(7 * 24 + 1) * HOUR_S, np.tile(np.arange(24), 7)
 
 
 class Band(Document):
@@ -152,8 +154,7 @@ def price_table(tariff: Tariff) -> WeekTable:
 def carbon_table(tariff: Tariff) -> WeekTable:
     """The grid's intensity [g CO2e/kWh] over the week."""
     by_hour = tariff.grid_carbon_by_hour or (tariff.grid_carbon_g_per_kwh,) * 24
-    names = tuple(f"{hour:02d}:00" for hour in range(24))
-    return WeekTable(names, np.array(by_hour), np.arange(7 * 24 + 1) * HOUR_S, np.tile(np.arange(24), 7))
+    return WeekTable(_HOUR_NAMES, np.array(by_hour), _HOUR_EDGES_S, _HOUR_OF_DAY)
 
 
 def week_second(start: datetime) -> float:

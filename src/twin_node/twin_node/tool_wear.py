@@ -67,7 +67,8 @@ def tool_uses(
         return ()
     op, target, value = (program.columns[name] for name in ("op", "target", "value"))
     number = _held(op == Op.CHANGE_TOOL, target, profile.tools[0].number if profile.tools else 0)
-    spindle = _held(np.isin(op, (*_STARTS, Op.STOP_SPINDLE_TURNING)), np.where(np.isin(op, _STARTS), value, 0.0), 0.0)
+    turns_or_stands = np.isin(op, (*_STARTS, Op.STOP_SPINDLE_TURNING, Op.ORIENT_SPINDLE))
+    spindle = _held(turns_or_stands, np.where(np.isin(op, _STARTS), value, 0.0), 0.0)
     in_material = _below_the_top(program, profile) if removed_m3 is None else removed_m3 > 0.0
     feeding = np.isin(op, (Op.STRAIGHT_FEED, Op.ARC_FEED)) & (duration_s > 0.0)
     cutting = feeding & in_material & (np.abs(spindle) > 0.0)

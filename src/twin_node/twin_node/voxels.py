@@ -154,7 +154,9 @@ def _amounts(timeline: Timeline, subsystems: list[Subsystem]) -> np.ndarray:
     energy = sum(timeline.energy_j.values(), np.zeros(len(program)))
     by_subsystem = [timeline.energy_j[subsystem] for subsystem in subsystems]
     duration = timeline.duration_s
-    volume = melted_m3(program) + timeline.steps.removed_m3
+    volume = melted_m3(program)
+    if timeline.removed_m3 is not None:
+        volume += timeline.removed_m3
     return np.column_stack([energy, duration, volume, np.where(feeds, duration, 0.0), *by_subsystem])
 
 
