@@ -8,7 +8,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from industriverse_core.errors import ErrorCode, PermitError
-from industriverse_core.machine import load_machine
+from industriverse_core.machine import load_machine, with_stock
 from industriverse_core.material import resolve_material
 from industriverse_core.permit import PERMIT_PERIOD_S, StopLevel, load_or_create_key
 from industriverse_core.store import ProgramStore
@@ -39,6 +39,7 @@ class ShieldParams:
     """Parameters of shield_node."""
 
     machine: str = param("prusa_mk3s", "machine profile, by name or YAML path")
+    stock: str = param("", "a mill's blank: x0,y0,z0,x1,y1,z1 in mm, or a YAML file; '' = the profile's")
     cell_dir: str = param("", "data folder of the cell")
     machine_limit_s: float = param(0.3, "oldest machine telemetry that is accepted", unit="s", low=0.05, high=2.0)
     twin_limit_s: float = param(0.5, "oldest residual of the twin that is accepted", unit="s", low=0.05, high=2.0)
@@ -56,7 +57,7 @@ class ShieldNode(CellNode):
 
     def setup(self) -> None:
         """Load the profile and the key; open every connection."""
-        self._profile = load_machine(self.params.machine)
+        self._profile = with_stock(load_machine(self.params.machine), self.params.stock)
         machine = self._profile.id
         limits = {
             MACHINE: self.params.machine_limit_s,

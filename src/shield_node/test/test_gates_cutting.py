@@ -66,6 +66,7 @@ CASES = {
         [START[0], {"op": Op.START_SPINDLE_COUNTERCLOCKWISE, "value": 10000 * RPM}, *ABOVE, *DOWN, SLOT],
         {"spindle.reversed": WARNING},
     ),
+    "stops at an angle": ([*START, *ABOVE, {"op": Op.ORIENT_SPINDLE}], {"spindle.oriented": ERROR}),
     "waits turning": ([*START, {"op": Op.PROGRAM_STOP}, *ABOVE], {"spindle.paused": WARNING}),
     "waits standing": ([{"op": Op.PROGRAM_STOP}, *START, *ABOVE], {}),
     "tool from the table": ([{"op": Op.CHANGE_TOOL, "target": 2}, START[1], *ABOVE], {}),

@@ -110,7 +110,7 @@ def heater_state(
         value: the temperature that they set.
     """
     target, assured = np.empty(len(value)), np.empty(len(value))
-    set_at = np.empty(len(value), np.int64)
+    set_at = np.empty(len(value), np.int32)  # a program has at most 30 million instructions
     now = sure = 0.0
     last = -1
     for index in range(len(value)):

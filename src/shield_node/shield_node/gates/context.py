@@ -221,6 +221,15 @@ class Context:
         return radius
 
     @cached_property
+    def tool_offset_m(self) -> np.ndarray:
+        """(n,) length offset in force after each instruction: from the tip up to the spindle; empty = none ever."""
+        where = self.is_op(Op.USE_TOOL_LENGTH_OFFSET)
+        if not where.any():
+            return np.zeros(0)
+        last = self.last(where)
+        return np.where(last >= 0, self.program.value[last], 0.0)
+
+    @cached_property
     def cutting(self) -> cutting.Cutting:
         """What each move cuts from the stock."""
         return cutting.follow(self)
@@ -297,6 +306,11 @@ class Context:
         path = np.where(self.is_travelling, self.length_m, self.filament_m)
         return np.where(self.is_motion & (path > 0.0), path / speed, 0.0)
 
+    @cached_property
+    def waiting_s(self) -> np.ndarray:
+        """(n,) how long each instruction lets the machine stand, where the program says it: dwells and timed stops."""
+        return np.where(self.is_op(Op.DWELL, Op.PROGRAM_STOP, Op.OPTIONAL_PROGRAM_STOP), self.program.value, 0.0)
+
     # --- heaters ---
 
     def heater(self, heater: Heater) -> HeaterState:
@@ -317,3 +331,8 @@ class Context:
         waits = self.is_op(Op.WAIT_HEATER)
         mine = (self.is_op(Op.SET_HEATER) | waits) & (self.program.target == heater)
         return HeaterState(*columns.heater_state(mine, waits, self.program.value))
+
+    def forget(self) -> None:
+        """Drop what is long and only one module of rules looks at; it is computed again if another one does."""
+        for name in ("_hotend", "_bed", "deposit"):
+            vars(self).pop(name, None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from industriverse_core.compiled import compiled
+from industriverse_core.compiled import compiled_ieee as compiled
 
 if TYPE_CHECKING:
     from shield_node.gates.context import Context
@@ -26,6 +26,9 @@ SAME_LAYER = 0.1  # of the nozzle's diameter: a smaller rise is the same layer (
 MOST_PASSES = 4.0  # of one layer's height through one place; walls and infill that overlap or cross make 2 to 3
 MAX_SAMPLES = 1_000_000_000  # of one program (250 km), so that no file makes the gates slow
 MOST_SAMPLES = 100_000  # of one move
+
+Point = tuple[float, float, float]  # [m]
+Sums = tuple[float, float, float]  # stretch that hangs at present [m], material beside and above its room [m3]
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,52 @@ def _highest_below(top: np.ndarray, below: np.ndarray, row: int, column: int, z:
 
 
 @compiled
+def _lay_move(
+    start: Point, way: Point, frames: np.ndarray, arc: int, count: int, step: float, bead: float,
+    map_frame: np.ndarray, top: np.ndarray, below: np.ndarray, laid: np.ndarray, nozzle_m: float, before: Sums,
+) -> tuple[float, float, Sums]:  # fmt: skip
+    """Lay down one move in `count` pieces of `step` metres; `arc` is its row in `frames`, -1 = straight.
+
+    Returns the longest stretch that hangs, the deepest collision, and the sums after it.
+    """
+    layer, cell = SAME_LAYER * nozzle_m, map_frame[2]
+    place, free = MOST_PASSES * cell * max(cell, nozzle_m), nozzle_m + layer
+    hanging, overfill, piled = before
+    longest = deepest = 0.0
+    for sample in range(count):
+        share = (sample + 0.5) / count
+        x, y, z = start[0] + share * way[0], start[1] + share * way[1], start[2] + share * way[2]
+        if arc >= 0:
+            angle = frames[arc, 3] + share * frames[arc, 4]
+            x = frames[arc, 0] + frames[arc, 2] * math.cos(angle)
+            y = frames[arc, 1] + frames[arc, 2] * math.sin(angle)
+        column, row = (x - map_frame[0]) / cell, (y - map_frame[1]) / cell
+        if not (0.0 <= row < top.shape[0] and 0.0 <= column < top.shape[1]):
+            continue
+        r, c = int(row), int(column)
+        here = top[r, c]
+        if here > 0.0:
+            deepest = max(deepest, here - z)
+        if bead == 0.0:
+            continue
+        under = here if here < z - layer else below[r, c]
+        under = under if under < z - layer else z - layer
+        hangs = z - under > free and z - _highest_below(top, below, r, c, z - layer) > free
+        hanging = hanging + step if hangs else 0.0
+        longest = max(longest, hanging)
+        height = min(z - under, nozzle_m)
+        room = WIDEST_BEAD * nozzle_m * height
+        overfill = max(0.0, overfill + (bead - room) * step)
+        if z > here + layer:
+            below[r, c], laid[r, c] = here, 0.0
+        top[r, c] = max(here, z)
+        already = laid[r, c]
+        laid[r, c] = already + min(bead, room) * step  # what is wider is in `overfill` already
+        piled += max(0.0, laid[r, c] - max(already, place * height))
+    return longest, deepest, (0.0 if bead == 0.0 else hanging, overfill, piled)
+
+
+@compiled
 def lay(
     ends: tuple[np.ndarray, np.ndarray, np.ndarray], length: np.ndarray, fresh: np.ndarray, frames: np.ndarray,
     arc_of: np.ndarray, map_frame: np.ndarray, top: np.ndarray, below: np.ndarray, laid: np.ndarray,
@@ -78,57 +127,24 @@ def lay(
         most: samples of all moves together.
         results: get the fields of Deposit.
     """
-    layer, cell = SAME_LAYER * nozzle_m, map_frame[2]
-    widest, samples = WIDEST_BEAD * nozzle_m, 0
-    place = MOST_PASSES * cell * max(cell, nozzle_m)
-    hanging = overfill = piled = 0.0
+    cell, samples = map_frame[2], 0
+    sums: Sums = (0.0, 0.0, 0.0)
     for index in range(len(length)):
         if not 0.0 < length[index] < math.inf:
             continue
         x0, y0, z0 = 0.0, 0.0, 0.0
         if index > 0:
             x0, y0, z0 = ends[0][index - 1], ends[1][index - 1], ends[2][index - 1]
-        dx, dy, dz = ends[0][index] - x0, ends[1][index] - y0, ends[2][index] - z0
-        arc = arc_of[index] if len(arc_of) else -1
         count = math.ceil(min(length[index] / (SPACING * cell), MOST_SAMPLES))
         samples += count
         if samples > most:
             return False
-        step, bead = length[index] / count, fresh[index] / length[index]
-        longest = deepest = 0.0
-        for sample in range(count):
-            share = (sample + 0.5) / count
-            x, y, z = x0 + share * dx, y0 + share * dy, z0 + share * dz
-            if arc >= 0:
-                angle = frames[arc, 3] + share * frames[arc, 4]
-                x = frames[arc, 0] + frames[arc, 2] * math.cos(angle)
-                y = frames[arc, 1] + frames[arc, 2] * math.sin(angle)
-            column, row = (x - map_frame[0]) / cell, (y - map_frame[1]) / cell
-            if not (0.0 <= row < top.shape[0] and 0.0 <= column < top.shape[1]):
-                continue
-            r, c = int(row), int(column)
-            here = top[r, c]
-            if here > 0.0:
-                deepest = max(deepest, here - z)
-            if bead == 0.0:
-                continue
-            under = here if here < z - layer else below[r, c]
-            if not under < z - layer:
-                under = z - layer
-            hangs = z - under > nozzle_m + layer and z - _highest_below(top, below, r, c, z - layer) > nozzle_m + layer
-            hanging = hanging + step if hangs else 0.0
-            longest = max(longest, hanging)
-            overfill = max(0.0, overfill + (bead - widest * min(z - under, nozzle_m)) * step)
-            if z > here + layer:
-                below[r, c] = here
-                laid[r, c] = 0.0
-            top[r, c] = max(here, z)
-            height, before = min(z - under, nozzle_m), laid[r, c]
-            laid[r, c] = before + min(bead, widest * height) * step  # what is wider is in `overfill` already
-            piled += max(0.0, laid[r, c] - max(before, place * height))
-        if bead == 0.0:
-            hanging = 0.0
-        results[0][index], results[1][index], results[2][index] = longest, overfill + piled, deepest
+        longest, deepest, sums = _lay_move(
+            (x0, y0, z0), (ends[0][index] - x0, ends[1][index] - y0, ends[2][index] - z0), frames,
+            arc_of[index] if len(arc_of) else -1, count, length[index] / count, fresh[index] / length[index], map_frame,
+            top, below, laid, nozzle_m, sums,
+        )  # fmt: skip
+        results[0][index], results[1][index], results[2][index] = longest, sums[1] + sums[2], deepest
     return True
 
 

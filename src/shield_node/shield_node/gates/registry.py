@@ -116,7 +116,11 @@ def check(
     listed: list[Finding] = []
     counts = dict.fromkeys(Severity, 0)
     with np.errstate(all="ignore"):  # NaN and infinity are data here, and end as findings
+        module = ""
         for each in rules():
+            if each.function.__module__ != module:
+                module = each.function.__module__
+                context.forget()
             room = MAX_PER_RULE
             for hits in sorted(each.function(context), key=lambda group: -group.severity):
                 counts[hits.severity] += len(hits.where)

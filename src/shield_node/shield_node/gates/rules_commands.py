@@ -79,6 +79,48 @@ def fan(context: Context) -> Iterator[Hits]:
     )
 
 
+@rule("fan.absent", "Only fans that the machine has are switched on.")
+def absent_fan(context: Context) -> Iterator[Hits]:
+    """The profile's fan_numbers; the controller ignores another, and the part is not cooled. One finding a fan."""
+    program, known = context.program, context.profile.fan_numbers
+    wrong = context.is_op(Op.SET_FAN) & (program.value != 0.0) & ~np.isin(program.target, known)
+    where = np.flatnonzero(wrong)
+    listed = ", ".join(map(str, known)) or "none"
+    yield Hits(
+        Severity.WARNING,
+        where[np.unique(program.target[where], return_index=True)[1]],
+        lambda i: Seen(
+            f"fan {program.target[i]} is switched on; {context.profile.id} has {listed}.",
+            "Switch the fan on that cools the part (M106 without P), or slice for this machine.",
+            program.target[i],
+        ),
+    )
+
+
+@rule("start.assumed", "A mill's program says where the tool is before it counts on it.")
+def start(context: Context) -> Iterator[Hits]:
+    """Relative moves (G91), arcs, G92 and G10 L20 before an absolute move of their axes go from wherever the tool
+    stands. It is judged as if that were the program's origin."""
+    line = context.program.metadata.start_line
+    if context.profile.kind != "mill" or not line:
+        return
+    text = "counts on where the tool stands when the program starts; it is taken to stand at the program's origin."
+    remedy = "Move to an absolute position first (G90 G0 X Y Z), or place the tool at the origin."
+    yield Hits(Severity.WARNING, WHOLE_PROGRAM, lambda _: Seen(text, remedy), [line])
+
+
+@rule("start.work_system", "A mill's program works in a system of which the place is known.")
+def work_system(context: Context) -> Iterator[Hits]:
+    """The profile's axes count from G54. A program that was compiled in another system, of which the profile does not
+    say where it is, is judged as if that were in the same place."""
+    system = context.program.metadata.work_system
+    if context.profile.kind != "mill" or system in ("", "G54"):
+        return
+    text = f"the program works in {system}; {context.profile.id} does not say where that is, and G54's place is taken."
+    remedy = f"State {system} in the machine's stored_positions, and compile the program again for it."
+    yield Hits(Severity.WARNING, WHOLE_PROGRAM, lambda _: Seen(text, remedy))
+
+
 @rule("program.machine", "A program runs on the machine model that it was made for.")
 def machine(context: Context) -> Iterator[Hits]:
     """Compares the model that the slicer wrote into the file, word by word, with the profile's id and title.

@@ -15,7 +15,7 @@ from shield_node.gates.registry import Hits, Seen, rule
 TOLERANCE_M = 1e-6  # slicers write micrometres
 VALUE_OPS = (
     Op.DWELL, Op.START_SPINDLE_CLOCKWISE, Op.START_SPINDLE_COUNTERCLOCKWISE, Op.SET_HEATER, Op.WAIT_HEATER,
-    Op.SET_FAN, Op.SET_LIMIT, Op.SET_PRESSURE_ADVANCE,
+    Op.SET_FAN, Op.SET_LIMIT, Op.SET_PRESSURE_ADVANCE, Op.USE_TOOL_LENGTH_OFFSET, Op.ORIENT_SPINDLE,
 )  # fmt: skip
 
 
@@ -23,11 +23,14 @@ VALUE_OPS = (
 def envelope(context: Context) -> Iterator[Hits]:
     """End points and the whole sweep of arcs, full circles and helices, with a tolerance of 1 µm.
 
-    An axis that stands outside is reported at the move that took it there, and again when it moves.
+    An axis that stands outside is reported at the move that took it there, and again when it moves. With a tool length
+    offset in force (G43) Z is the tip's, and what the axis travels is the spindle's: Z and the offset.
     """
-    motion = context.is_motion
+    motion, offset = context.is_motion, context.tool_offset_m
     for axis, (name, spec) in enumerate(zip("XYZ", context.profile.kinematics.axes(), strict=True)):
         low, high = context.lowest_m[axis], context.highest_m[axis]
+        if axis == 2 and len(offset):
+            low, high = low + offset, high + offset
         inside = (low >= spec.minimum - TOLERANCE_M) & (high <= spec.maximum + TOLERANCE_M)
         outside = motion & ~inside
         where = np.flatnonzero(outside)

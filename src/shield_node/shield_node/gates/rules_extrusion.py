@@ -80,22 +80,32 @@ def blob(context: Context) -> Iterator[Hits]:
     )
 
 
-@rule("extrusion.retract", "The filament is never drawn back farther than one metre.")
+@rule("extrusion.retract", "The filament is not drawn back out of its drive.")
 def retract(context: Context) -> Iterator[Hits]:
-    """No filament path from drive to nozzle is longer; the usual cause is E read as absolute instead of relative."""
+    """In one go or in all: beyond the profile's max_retraction the drive has lost it and cannot push it back, which is
+    an error where the program pushes later, else a warning (it unloads). Beyond one metre, longer than any way from
+    drive to nozzle, it is an error. The usual cause is E read as absolute instead of relative. One finding each time.
+    """
+    extruder = context.profile.extruder
+    allowed = LONGEST_RETRACTION_M if extruder is None else min(extruder.max_retraction, LONGEST_RETRACTION_M)
     drawn = context.retracted_m3 / context.filament_area_m2
-    beyond = (context.extrude_m3 < 0.0) & ~(drawn <= LONGEST_RETRACTION_M)
-    yield Hits(
-        Severity.ERROR,
-        np.flatnonzero(beyond),
-        lambda i: Seen(
-            f"the filament is drawn back {drawn[i] / MM:.0f} mm; at most {LONGEST_RETRACTION_M / MM:g} mm are allowed.",
-            "Check E: absolute or relative (M82, M83), and whether it was reset (G92 E0).",
-            drawn[i] / MM,
-            LONGEST_RETRACTION_M / MM,
-            "mm",
-        ),
-    )
+    back = context.extrude_m3 < 0.0
+    beyond = back & ~(drawn <= allowed)
+    pushes = np.flatnonzero(context.extrude_m3 > 0.0)
+    last_push = pushes[-1] if len(pushes) else -1
+    is_error = beyond & (~(drawn <= LONGEST_RETRACTION_M) | (np.arange(len(drawn)) < last_push))
+    for severity, hit in ((Severity.ERROR, is_error), (Severity.WARNING, beyond & ~is_error)):
+        yield Hits(
+            severity,
+            np.flatnonzero(hit & ~context.before(hit, 0)),
+            lambda i: Seen(
+                f"the filament is drawn back {drawn[i] / MM:.0f} mm; at most {allowed / MM:g} mm are allowed.",
+                "Check E: absolute or relative (M82, M83), and whether it was reset (G92 E0).",
+                drawn[i] / MM,
+                allowed / MM,
+                "mm",
+            ),
+        )
 
 
 @rule("extrusion.dry", "Filament that was drawn back is refilled before the print goes on.")

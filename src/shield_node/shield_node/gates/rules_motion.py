@@ -8,14 +8,15 @@ import numpy as np
 
 from industriverse_core.artefacts import Severity
 from industriverse_core.machine import MachineProfile
-from industriverse_core.program import Limit, Op
+from industriverse_core.program import Heater, Limit, Op
 from industriverse_core.units import MM
-from shield_node.gates.columns import jumps
+from shield_node.gates.columns import bucket, jumps
 from shield_node.gates.context import Context
 from shield_node.gates.registry import WHOLE_PROGRAM, Hits, Seen, rule
 
 CLAMP_TOLERANCE = 1.01
 LIMIT_MARGIN = 1.5  # a controller that is told to go harder than this loses steps
+SHIFT_TOLERANCE_M = 2e-9  # three roundings on the grid
 SMALLEST_RADIUS_M = 1e-6
 RADIUS_ABSOLUTE_M = 0.5e-3  # GRBL 1.1: error 33 above 0.5 mm, or above 5 um and 0.1 % of the radius
 RADIUS_SMALL_M = 5e-6
@@ -97,15 +98,27 @@ def endless(context: Context) -> Iterator[Hits]:
 
 @rule("motion.jump", "Only moves and homing change the position.")
 def jump(context: Context) -> Iterator[Hits]:
-    """Homing puts the homed axes to 0 and leaves the others. Any other instruction with another position than the one
-    before it would move the machine where no rule looks."""
+    """Homing puts the homed axes to 0 and leaves the others; another tool length offset shifts Z by the difference, or
+    leaves it. Any other instruction with another position than the one before it would move the machine where no rule
+    looks."""
     homed = np.where(context.is_op(Op.HOME), context.program.target, 0)
     where = np.flatnonzero(jumps(context.is_motion, homed, *context.ends_m))
+    if len(context.tool_offset_m):
+        where = np.array([index for index in where.tolist() if not _is_shift(context, index)], int)
     yield Hits(
         Severity.ERROR,
         where,
         lambda i: Seen("the position changes without a move.", "Compile the program again from its G-code."),
     )
+
+
+def _is_shift(context: Context, index: int) -> bool:
+    """Whether a tool length offset alone explains the new position of an instruction."""
+    (x, y, z), offset = context.ends_m, context.tool_offset_m
+    x0, y0, z0, before = (x[index - 1], y[index - 1], z[index - 1], offset[index - 1]) if index else (0.0,) * 4
+    is_offset = context.program.op[index] == Op.USE_TOOL_LENGTH_OFFSET
+    shift = abs(float(z[index] - (z0 + before - offset[index])))
+    return bool(is_offset and x[index] == x0 and y[index] == y0 and shift <= SHIFT_TOLERANCE_M)
 
 
 _KLIPPER_ONLY = {int(Limit.MINIMUM_CRUISE_RATIO), int(Limit.TOOLHEAD_SPEED), int(Limit.SQUARE_CORNER_VELOCITY)}
@@ -138,6 +151,8 @@ def _limit_table(profile: MachineProfile) -> dict[Limit, float]:
         table[Limit.SPEED_E] = extruder.max_speed
         table[Limit.JERK_E] = extruder.jerk
         table[Limit.RETRACT_ACCELERATION] = extruder.retract_acceleration
+        if profile.protocol.firmware == "marlin_2":
+            table[Limit.TRAVEL_ACCELERATION] = max(kinematics.travel_acceleration, extruder.retract_acceleration)
     if kinematics.planner == "junction_deviation":
         table[Limit.JUNCTION_DEVIATION] = kinematics.junction_deviation
     return {limit: value for limit, value in table.items() if value > 0.0}
@@ -147,7 +162,10 @@ def _limit_table(profile: MachineProfile) -> dict[Limit, float]:
 def limits(context: Context) -> Iterator[Hits]:
     """Above the machine's limit is a warning, above one and a half times it an error; an acceleration or speed of
     zero stops the machine for ever and is an error; so is a limit that does not exist, or that only Klipper knows. What
-    Klipper does not obey (M201, M203, M205) does nothing there."""
+    Klipper does not obey (M201, M203, M205) does nothing there.
+
+    Slicers write the retraction's acceleration as M204 T, which Marlin 2 takes for travel's. The axes' own limits hold
+    in spite of it, so there travel's may be set as high as the retraction's."""
     program = context.program
     where = np.flatnonzero(context.is_op(Op.SET_LIMIT))
     klipper = context.profile.kinematics.planner == "square_corner"
@@ -265,14 +283,10 @@ def homing_of_a_mill(context: Context) -> Iterator[Hits]:
 
 @rule("dwell.endless", "A dwell is not negative and lasts at most ten minutes.")
 def dwell(context: Context) -> Iterator[Hits]:
-    """A longer pause is a PROGRAM_STOP that the operator ends; hot filament decays meanwhile. Dwells that follow each
+    """A longer pause is a PROGRAM_STOP that the operator ends; one with a time is a dwell. Dwells that follow each
     other without a move between them count together."""
-    asked = np.where(context.is_op(Op.DWELL), context.program.value, 0.0)
-    total = np.cumsum(np.where(np.isfinite(asked), asked, 0.0))
-    moved = context.last(context.is_travelling)
-    seconds = total - np.where(moved >= 0, total[moved], 0.0) if len(moved) else total
-    seconds = np.where(np.isfinite(asked) & (asked >= 0.0), seconds, asked)
-    where = np.flatnonzero(context.is_op(Op.DWELL) & ~((seconds >= 0.0) & (seconds <= LONGEST_DWELL_S)))
+    asked, seconds = context.waiting_s, _dwells_in_a_row_s(context)
+    where = np.flatnonzero((asked != 0.0) & ~((seconds >= 0.0) & (seconds <= LONGEST_DWELL_S)))
     yield Hits(
         Severity.ERROR,
         where,
@@ -284,6 +298,49 @@ def dwell(context: Context) -> Iterator[Hits]:
             "s",
         ),
     )
+
+
+def _dwells_in_a_row_s(context: Context) -> np.ndarray:
+    """(n,) sum of the dwells since the last move; of one that is negative or not finite that alone."""
+    asked = context.waiting_s
+    total = np.cumsum(np.where(np.isfinite(asked), asked, 0.0))
+    moved = context.last(context.is_travelling)
+    seconds = total - np.where(moved >= 0, total[moved], 0.0) if len(moved) else total
+    return np.where(np.isfinite(asked) & (asked >= 0.0), seconds, asked)
+
+
+@rule("dwell.sum", "Dwells with little between them last at most ten minutes together.")
+def dwell_sum(context: Context) -> Iterator[Hits]:
+    """Waiting adds up, and work takes its own time off again. While the hot end is hot only moves that print are work,
+    because filament decays in the nozzle: then more is an error, else a warning. One finding each time."""
+    waiting = np.where(np.isfinite(context.waiting_s), np.maximum(context.waiting_s, 0.0), 0.0)
+    if not waiting.sum() > LONGEST_DWELL_S:
+        return
+    extruder = context.profile.extruder
+    hot = np.zeros(len(waiting), bool)
+    if extruder is not None:
+        hot = context.heater(Heater.HOTEND).target_c >= extruder.min_temperature
+    works = context.is_travelling & np.isfinite(context.least_time_s) & (~hot | (context.fresh_m3 > 0.0))
+    total = bucket(waiting - np.where(works, context.least_time_s, 0.0))
+    over = total > LONGEST_DWELL_S
+    first = (
+        over & ~context.before(over, 0) & ~(_dwells_in_a_row_s(context) > LONGEST_DWELL_S)
+    )  # dwell.endless has those
+    for severity, hit, what in (
+        (Severity.ERROR, first & hot, "without printing, with the hot end hot"),
+        (Severity.WARNING, first & ~hot, "with less work than that between"),
+    ):
+        yield Hits(
+            severity,
+            np.flatnonzero(hit),
+            lambda i, what=what: Seen(
+                f"dwells have lasted {total[i]:g} s in all up to here {what}; {LONGEST_DWELL_S:g} s are allowed.",
+                "Take dwells out, or cool the nozzle and stop for the operator (M0).",
+                total[i],
+                LONGEST_DWELL_S,
+                "s",
+            ),
+        )
 
 
 @rule("program.empty", "A program moves something.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from industriverse_core.artefacts import Severity
-from industriverse_core.program import Op
+from industriverse_core.program import Op, Plane
 from industriverse_core.units import MM
 from shield_node.gates.context import Context
 from shield_node.gates.deposit import MOST_PASSES, WIDEST_BEAD
@@ -15,6 +15,7 @@ from shield_node.gates.registry import WHOLE_PROGRAM, Hits, Seen, rule
 
 TOUCH = 1.0  # nozzle diameters below the part's top: the nozzle scrapes
 CRASH = 2.0
+BED_TOLERANCE_M = 1e-6  # slicers write micrometres
 LONGEST_BRIDGE_M = 5e-3  # a shorter one hardens without a fan
 SOFT_C = 70.0  # polymers that soften below it stay soft without a fan
 
@@ -45,6 +46,36 @@ def collision(context: Context) -> Iterator[Hits]:
                 "mm",
             ),
         )
+
+
+@rule("part.bed", "The nozzle does not move across the bed where it touches it.")
+def scraping(context: Context) -> Iterator[Hits]:
+    """At Z = 0 the nozzle stands on the bed: moves in X and Y scrape it, hot or cold, and what is printed has no room.
+
+    Looked at once a move has set Z; where the nozzle is after homing is the machine's own affair, unless the move
+    prints. One finding each time that it goes down.
+    """
+    if context.profile.extruder is None:
+        return
+    program, z = context.program, context.ends_m[2]
+    across = np.hypot(context.travel_m[0], context.travel_m[1]) > 0.0
+    across[context.arcs.where[context.arcs.plane == Plane.XY]] = True
+    unset = context.is_op(Op.HOME, Op.LEVEL_BED)
+    last = context.last(unset | (context.is_motion & (context.travel_m[2] != 0.0)))
+    is_set = (last >= 0) & ~unset[last] if len(last) else unset
+    low = np.maximum(z, context.starts_m[2]) <= BED_TOLERANCE_M
+    where = np.flatnonzero(across & low & (is_set | (context.fresh_m3 > 0.0)))
+    yield Hits(
+        Severity.ERROR,
+        where[np.unique(last[where], return_index=True)[1]],
+        lambda i: Seen(
+            f"the nozzle moves across the bed at Z = {program.z_m[i] / MM:.3f} mm.",
+            "Lift it before it travels; print the first layer at its height.",
+            program.z_m[i] / MM,
+            0.0,
+            "mm",
+        ),
+    )
 
 
 @rule("part.overfill", "There is room for what is printed.")

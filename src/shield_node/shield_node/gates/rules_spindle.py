@@ -13,7 +13,8 @@ from shield_node.gates.context import Context
 from shield_node.gates.registry import Hits, Seen, rule
 
 STARTS = (Op.START_SPINDLE_CLOCKWISE, Op.START_SPINDLE_COUNTERCLOCKWISE)
-STOPS = (Op.STOP_SPINDLE_TURNING, Op.PROGRAM_END, Op.CHANGE_TOOL)  # NIST IR 6556, 3.6.3: M6 leaves it stopped
+# NIST IR 6556, 3.6.3: M6 leaves it stopped
+STOPS = (Op.STOP_SPINDLE_TURNING, Op.ORIENT_SPINDLE, Op.PROGRAM_END, Op.CHANGE_TOOL)
 PAUSES = (Op.PROGRAM_STOP, Op.OPTIONAL_PROGRAM_STOP)
 
 
@@ -109,6 +110,27 @@ def absent(context: Context) -> Iterator[Hits]:
     remedy = "Choose the machine that the program was made for."
     text = f"a spindle is started; {context.profile.id} has none."
     yield Hits(Severity.ERROR, np.flatnonzero(context.is_op(*STARTS)), lambda _: Seen(text, remedy))
+
+
+@rule("spindle.oriented", "Only a spindle that can stop at an angle is told to.")
+def oriented(context: Context) -> Iterator[Hits]:
+    """Back boring (G87) with a tool that stands at any angle breaks it in the hole."""
+    spindle = context.profile.spindle
+    if spindle is not None and spindle.orients:
+        return
+    text = f"the spindle is to stop at an angle (M19, G87); {context.profile.id} has none that can."
+    remedy = "Bore from above, or choose a machine whose profile says 'orients: true'."
+    yield Hits(Severity.ERROR, np.flatnonzero(context.is_op(Op.ORIENT_SPINDLE)), lambda _: Seen(text, remedy))
+
+
+@rule("coolant.left_on", "A program switches the coolant off at its end.")
+def coolant_left_on(context: Context) -> Iterator[Hits]:
+    """PROGRAM_END (M2, M30) switches it off too (NIST IR 6556, 3.6.1)."""
+    starts = context.is_op(Op.FLOOD_ON, Op.MIST_ON)
+    last = context.last(starts | context.is_op(Op.COOLANT_OFF, Op.PROGRAM_END))
+    if len(last) and last[-1] >= 0 and starts[last[-1]]:
+        remedy = "Switch it off (M9), or end the program with M2 or M30."
+        yield Hits(Severity.WARNING, [int(last[-1])], lambda _: Seen("the program ends with the coolant on.", remedy))
 
 
 @rule("spindle.left_on", "A program stops its spindle at its end.")

@@ -1,0 +1,1 @@
+"""Detectors: from streams of numbers to how unusual the newest sample is. Causal, pure, time is the sample's index."""
