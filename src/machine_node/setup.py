@@ -16,7 +16,9 @@ setup(
     entry_points={
         "console_scripts": [
             "machine_node = machine_node.node:main",
-            "virtual_printer = machine_node.virtual.main:main",
+            "hub_node = machine_node.hub.node:main",
+            "virtual_machine = machine_node.virtual.main:main",
+            "doors_node = machine_node.doors.node:main",
         ],
     },
 )

@@ -10,22 +10,21 @@ from industriverse_core.digest import NO_DIGEST, Digest
 from industriverse_core.errors import ErrorCode
 from industriverse_core.machine import MachineProfile
 from industriverse_core.motion import MotionPlan
-from industriverse_core.program import Heater, Program
+from industriverse_core.program import Program
 from industriverse_core.states import Outcome
 from industriverse_core.telemetry import UNMEASURED, HeaterReading, MachineState, Vector
-from machine_node.marlin.driver import MarlinDriver
-from machine_node.marlin.streamer import Streamer
+from machine_node.drivers import Driver
 from machine_node.meter import MeterReading
-
-REPORT_STALE_S = 5.0  # older temperature reports are not shown
+from machine_node.permit_guard import PermitGuard
+from machine_node.streaming.streamer import Streamer
 
 
 class Step(IntEnum):
     """Where an execution is."""
 
     STREAMING = 1
-    FINISHING = 2  # everything was sent; M400 and heaters off are on their way
-    STOPPING = 3  # the guard has ended it; heaters off is on its way
+    FINISHING = 2  # everything was sent; the driver waits for the last move
+    STOPPING = 3  # the guard has ended it; the controlled stop is under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +89,37 @@ class Snapshot:
     refused_permits: dict[str, int] = field(default_factory=dict)
 
 
-def heater_readings(driver: MarlinDriver, profile: MachineProfile, now: float) -> tuple[HeaterReading, ...]:
-    """The controller's last temperature report; () when it is older than REPORT_STALE_S."""
-    if now - driver.temperatures_s > REPORT_STALE_S:
-        return ()
-    t = driver.temperatures
-    readings = [HeaterReading(Heater.HOTEND, t.hotend_c, t.hotend_target_c, t.hotend_duty)]
-    if profile.bed is not None:
-        readings.append(HeaterReading(Heater.BED, t.bed_c, t.bed_target_c, t.bed_duty))
-    return tuple(readings)
+def snapshot_of(
+    state: MachineState,
+    code: ErrorCode,
+    message: str,
+    guard: PermitGuard,
+    execution: Execution | None,
+    driver: Driver | None,
+    profile: MachineProfile,
+    now: float,
+) -> Snapshot:
+    """What guard, execution and driver know of the machine; renews the challenge."""
+    streamer = None if execution is None else execution.streamer
+    return Snapshot(
+        state=state,
+        challenge=guard.challenge(now),
+        code=code,
+        message=message,
+        job_id=execution.job_id if execution is not None else "",
+        digest=execution.digest if execution is not None else NO_DIGEST,
+        sent=streamer.sent if streamer is not None else 0,
+        acknowledged=streamer.acknowledged if streamer is not None else 0,
+        executed=streamer.executed if streamer is not None else 0,
+        total=streamer.total if streamer is not None else 0,
+        progress=0.0 if execution is None else execution.progress,
+        reported_position_m=UNMEASURED if driver is None else driver.reported_position_m,
+        heaters=() if driver is None else driver.heaters(profile, now),
+        permit_sequence=guard.sequence,
+        permit_age_s=None if guard.received_s is None else now - guard.received_s,
+        latch_id=guard.latch_id,
+        queued_s=streamer.queued_s(now) if streamer is not None else 0.0,
+        queue_reported=driver is not None and driver.planner_free_idle > 0,
+        resends=driver.resends if driver is not None else 0,
+        refused_permits=dict(guard.refused),
+    )

@@ -11,27 +11,27 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
-from industriverse_core.digest import NO_DIGEST
 from industriverse_core.errors import CoreError, ErrorCode, MachineError, PermitError
 from industriverse_core.machine import MachineProfile
 from industriverse_core.permit import Permit, StopLevel
 from industriverse_core.program import Op
 from industriverse_core.telemetry import UNMEASURED, MachineState, Vector
-from machine_node.execution import Execution, Outcome, Result, Snapshot, Step, heater_readings
-from machine_node.marlin import protocol as p
-from machine_node.marlin.driver import MarlinDriver
-from machine_node.marlin.pieces import Kind
-from machine_node.marlin.streamer import Streamer
-from machine_node.meter import MeterPort
+from machine_node.drivers import Driver
+from machine_node.execution import Execution, Outcome, Result, Snapshot, Step, snapshot_of
+from machine_node.families import family_of
+from machine_node.meter import open_meter
 from machine_node.permit_guard import Cause, GuardState, PermitGuard
-from machine_node.stopping import HEATERS_OFF, MOTORS_OFF, Kill, LatchedLevel, Progress, Stop
+from machine_node.ports import AUTO, find_port
+from machine_node.stopping import Kill, LatchedLevel, Progress, StopProcedure
+from machine_node.streaming.pieces import Kind
+from machine_node.streaming.streamer import STILL, Streamer
 from machine_node.transport import SerialTransport, Waker
 
 RETRY_S = 2.0
 LONGEST_SLEEP_S = 0.02
 EXECUTING_SLEEP_S = 0.005
-POSITION_POLL_S = 1.0  # physics time, where the controller has no automatic reports
 
 
 class Machine:
@@ -54,7 +54,8 @@ class Machine:
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._profile = profile
-        self._port = port
+        self._family = family_of(profile)
+        self._port, self._meter_port = port, meter_port
         self._baud = baud or profile.protocol.baud
         self._scale = time_scale
         self._guard = guard
@@ -65,21 +66,20 @@ class Machine:
         self._waker = Waker()
         self.failure: BaseException | None = None  # a bug in the worker's thread
         self._transport: SerialTransport | None = None
-        self._driver: MarlinDriver | None = None
+        self._driver: Driver | None = None
         self._retry_at = 0.0
         self._logged = ""  # last problem that was logged
         self._fault: CoreError | None = None
-        self._meter = MeterPort(meter_port, self._baud)
+        self.meter = open_meter(meter_port, self._baud)  # `take` by any thread
         self._execution: Execution | None = None
         self._streamer: Streamer | None = None
         self._step = Step.STREAMING
-        self._stop: Stop | None = None
+        self._stop: StopProcedure | None = None
         self._kill: Kill | None = None
         self._latched_level = LatchedLevel()
         self._cancel = ""
         self._fan = 0.0
         self._position_m: Vector = UNMEASURED
-        self._poll_at = 0.0
 
     # --- for the executor's thread ---
 
@@ -110,13 +110,14 @@ class Machine:
         with self._lock:
             now = time.monotonic()
             driver = self._check_free(now)
+            self._family.begin(driver, execution.streamer, execution.program, self._profile)
             self._guard.accept(execution.digest, now)
             self._execution, self._streamer = execution, execution.streamer
             self._streamer.planner_free_idle = driver.planner_free_idle
             self._step, self._cancel, self._stop = Step.STREAMING, "", None
         self._waker.wake()
 
-    def _check_free(self, now: float) -> MarlinDriver:
+    def _check_free(self, now: float) -> Driver:
         self._guard.tick(now)
         if self._execution is not None:
             raise MachineError(ErrorCode.BUSY, "another execution runs on this machine.", "Wait for its end.")
@@ -129,6 +130,8 @@ class Machine:
             raise MachineError(
                 ErrorCode.PORT_UNAVAILABLE, f"the machine is not connected{seen}.", "Switch it on and check its port."
             )
+        if driver.locked:
+            raise MachineError(ErrorCode.CONTROLLER_LOCKED, driver.locked, "Home the machine or unlock it.")
         return driver
 
     def on_permit(self, permit: Permit) -> None:
@@ -164,32 +167,20 @@ class Machine:
             if streamer is not None:
                 streamer.advance(now)
                 self._position_m = streamer.position_m
-            position = driver.position if driver is not None else None
-            return Snapshot(
-                state=self._state(),
-                challenge=guard.challenge(now),
-                code=code,
-                message=message,
-                job_id=execution.job_id if execution is not None else "",
-                digest=execution.digest if execution is not None else NO_DIGEST,
-                sent=streamer.sent if streamer is not None else 0,
-                acknowledged=streamer.acknowledged if streamer is not None else 0,
-                executed=streamer.executed if streamer is not None else 0,
-                total=streamer.total if streamer is not None else 0,
-                progress=0.0 if execution is None else execution.progress,
-                position_m=self._position_m,
-                reported_position_m=(position.x_m, position.y_m, position.z_m) if position is not None else UNMEASURED,
-                heaters=() if driver is None else heater_readings(driver, self._profile, now),
-                fan=self._fan,
-                meter=self._meter.reading(now),
-                permit_sequence=guard.sequence,
-                permit_age_s=None if guard.received_s is None else now - guard.received_s,
-                latch_id=guard.latch_id,
-                queued_s=streamer.queued_s(now) if streamer is not None else 0.0,
-                queue_reported=driver is not None and driver.planner_free_idle > 0,
-                resends=driver.resends if driver is not None else 0,
-                refused_permits=dict(guard.refused),
-            )
+            state, meter = self._state(), self.meter.reading(now)
+            snapshot = snapshot_of(state, code, message, guard, execution, driver, self._profile, now)
+            return replace(snapshot, position_m=self._position_m, fan=self._fan, meter=meter)
+
+    def tool(self) -> tuple[Vector, Vector]:
+        """(position [m], velocity [m/s in steady time]) of the tool now: of the stream, else as last reported."""
+        with self._lock:
+            streamer, driver = self._streamer, self._driver
+            if streamer is not None:
+                streamer.advance(time.monotonic())
+                if streamer.position_m[0] == streamer.position_m[0]:
+                    return streamer.position_m, streamer.velocity_m_s
+            reported_m = UNMEASURED if driver is None else driver.reported_position_m
+            return self._position_m if reported_m[0] != reported_m[0] else reported_m, STILL
 
     def _state(self) -> MachineState:
         if self._guard.state is GuardState.LATCHED:
@@ -218,14 +209,14 @@ class Machine:
         except BaseException as error:  # noqa: BLE001 - a bug in this thread must end the process, not hide in it
             self.failure = error
         finally:
-            self._meter.close()
+            self.meter.close()
             if self._transport is not None:
                 self._transport.close()
 
     def _turn(self) -> None:
         """Wait for something to do, then do all of it."""
         self._wait()
-        self._meter.poll(time.monotonic())
+        self.meter.poll(time.monotonic())
         if self._driver is None:
             if time.monotonic() >= self._retry_at:
                 self._connect(time.monotonic())
@@ -243,7 +234,7 @@ class Machine:
         if streamer is not None:
             timeout = min(EXECUTING_SLEEP_S, max(0.0005, streamer.room_in_s(time.monotonic())))
         ports = [self._transport] if self._transport is not None else []
-        readers: list[object] = [self._waker, *self._meter.readers(), *ports]
+        readers: list[object] = [self._waker, *self.meter.readers(), *ports]
         writers = ports if self._may_flush() else []
         readable, writable, _ = select.select(readers, writers, [], timeout)
         if self._waker in readable:
@@ -271,12 +262,14 @@ class Machine:
     def _connect(self, now: float) -> None:
         self._retry_at = now + RETRY_S
         try:
+            if self._port == AUTO:
+                found = find_port(self._profile, exclude=(self._meter_port,), cancelled=lambda: self._stopping)
+                self._port, self._baud = found.port, found.baud
             self._transport = SerialTransport(self._port, self._baud)
         except MachineError as error:
             self._note(error)
             return
-        buffer = round(self._profile.protocol.receive_buffer * self._scale)
-        self._driver = MarlinDriver(self._transport, buffer, now, virtual_only=self._scale > 1.0)
+        self._driver = self._family.connect(self._transport, self._profile, self._scale, now)
 
     def _note(self, error: CoreError) -> None:
         """Remember a problem of the connection; log it once."""
@@ -328,28 +321,31 @@ class Machine:
             self._fault, self._logged = None, ""
             self._fan = 0.0
             self._log(f"connected to {self._port}")
-            if driver.planner_free_idle == 0:
-                self._log(
-                    "warning: the controller reports no free planner blocks (ADVANCED_OK); its queue is estimated"
-                )
+            for notice in driver.notices:
+                self._log(notice)
         self._guard.tick(now)
         self._obey_latch(driver, now)
         if self._execution is not None:
             self._judge(driver, now)
         else:
-            self._ask_position(driver, now)
+            driver.tend(now)
 
-    def _follow(self, event: p.Event, streamer: Streamer, now: float) -> None:
+    def _follow(self, event: object, streamer: Streamer, now: float) -> None:
         """What the controller says of the lines that it was sent."""
-        if isinstance(event, p.Acknowledged):
-            streamer.on_acknowledged(event.line, event.planner_free, now)
-        elif isinstance(event, p.ResendRequest):
-            if self._step is Step.STOPPING:
-                streamer.withdraw(event.line)
-            else:
-                streamer.on_resend(now)
+        try:
+            streamer.follow(event, self._step is Step.STOPPING, now)
+        except MachineError as error:
+            self._break(error, now)
+        if streamer.witness.doubts and self._driver is not None:
+            self._driver.look_again()
 
-    def _obey_latch(self, driver: MarlinDriver, now: float) -> None:
+    def _break(self, error: MachineError, now: float) -> None:
+        """The stream is not what the program is any more: a controlled stop, latched."""
+        if self._step is not Step.STOPPING and self._guard.has_execution:
+            self._note(error)
+            self._guard.latch(Cause(error.code, str(error)), now)
+
+    def _obey_latch(self, driver: Driver, now: float) -> None:
         """A latch asks for its level in every state, also of a machine that executes nothing."""
         guard, level = self._guard, self._latched_level
         if self._kill is not None:
@@ -360,22 +356,16 @@ class Machine:
             self._execution is None and driver.ready and level.wants(StopLevel.STOP1, guard.latch_id, guard.stop_level)
         ):
             level.reached(StopLevel.STOP1, guard.latch_id)
-            driver.run(MOTORS_OFF)
+            driver.power_off()
 
-    def _halt(self, driver: MarlinDriver, now: float) -> None:
-        """M112: the controller switches everything off and has to be reset."""
+    def _halt(self, driver: Driver, now: float) -> None:
+        """The controller switches everything off and has to be reset."""
         self._kill = Kill(driver, now)
         self._fan = 0.0
 
-    def _ask_position(self, driver: MarlinDriver, now: float) -> None:
-        """M114 where the controller does not report by itself, and only while nothing else is sent."""
-        if now >= self._poll_at and not driver.capabilities.get("AUTOREPORT_POS", False) and driver.can_send("M114"):
-            self._poll_at = now + POSITION_POLL_S / self._scale
-            driver.send("M114", now)
-
     # --- execution ---
 
-    def _judge(self, driver: MarlinDriver, now: float) -> None:
+    def _judge(self, driver: Driver, now: float) -> None:
         """Whether the execution goes on, has to stop, or is over."""
         guard, streamer = self._guard, self._streamer
         assert streamer is not None
@@ -389,14 +379,24 @@ class Machine:
         elif guard.state is GuardState.HOLD and streamer.barrier is Kind.CYCLE:
             # homing and levelling are moves of the controller's own: they cannot be held, only broken off
             guard.latch(Cause(ErrorCode.PERMIT_LAPSED, "the motion permit lapsed while homing or levelling."), now)
+        self._follow_permit(driver, now)
         if not guard.has_execution:
             self._begin_stop(driver, now)
         elif self._step is Step.FINISHING and driver.settled:
-            streamer.executed = streamer.total
+            self._position_m = streamer.finish()
             guard.end(now)
             self._end(Outcome.COMPLETED, ErrorCode.OK, "")
 
-    def _begin_stop(self, driver: MarlinDriver, now: float) -> None:
+    def _follow_permit(self, driver: Driver, now: float) -> None:
+        """What is queued already obeys the permit too, where the controller can."""
+        guard = self._guard
+        if guard.state is GuardState.HOLD:
+            driver.hold(now)
+        elif guard.motion_allowed(now):
+            driver.go_on(now)
+            driver.set_speed(guard.speed_scale, now)
+
+    def _begin_stop(self, driver: Driver, now: float) -> None:
         """Break off what the controller does by itself, and switch the heaters off."""
         guard, streamer = self._guard, self._streamer
         assert streamer is not None
@@ -405,21 +405,22 @@ class Machine:
             self._end(Outcome.REFUSED, guard.cause.code, guard.cause.message)
             return
         self._step = Step.STOPPING
-        if self._kill is None and not Stop.is_possible(driver, streamer):
-            self._halt(driver, now)
         if self._kill is not None:
             return
         motors_off = guard.stop_level is StopLevel.STOP1
-        self._stop = Stop(driver, streamer, motors_off, now)
+        self._stop = self._family.begin_stop(driver, streamer, motors_off, now)
+        if self._stop is None:
+            self._halt(driver, now)
+            return
         self._fan = 0.0
         if motors_off:
             self._latched_level.reached(StopLevel.STOP1, guard.latch_id)
 
-    def _await_stop(self, driver: MarlinDriver, now: float) -> None:
+    def _await_stop(self, driver: Driver, now: float) -> None:
         cause = self._guard.cause
         assert cause is not None
         if self._kill is not None or self._stop is None:
-            return  # the controller's 'Printer halted' arrives as a fault
+            return  # that it has halted arrives as a fault
         progress = self._stop.step(now)
         if progress is Progress.DONE:
             self._end(Outcome.STOPPED, cause.code, cause.message)
@@ -452,8 +453,7 @@ class Machine:
         if self._step is not Step.STREAMING or not self._guard.motion_allowed(now):
             return False
         if streamer.all_sent:
-            # everything was sent: wait for the last move; no job owns the heaters any more
-            driver.run("M400", *HEATERS_OFF)
+            driver.finish()
             self._step = Step.FINISHING
             return False
         piece = streamer.peek(now)
@@ -485,8 +485,8 @@ class Machine:
             if self._transport is not None:
                 self._transport.drain()
 
-    def _goodbye_goes_on(self, driver: MarlinDriver, now: float) -> bool:
-        """False when the controller has acknowledged everything, or has got M112."""
+    def _goodbye_goes_on(self, driver: Driver, now: float) -> bool:
+        """False when the controller has acknowledged everything, or was halted."""
         with self._lock:
             for event in driver.poll(now, self._may_repeat):
                 if self._streamer is not None:

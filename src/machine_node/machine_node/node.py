@@ -12,6 +12,7 @@ from pathlib import Path
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.action import ActionServer, CancelResponse
 from rclpy.action.server import ServerGoalHandle
+from sensor_msgs.msg import JointState
 
 import industriverse_msgs.msg as im
 from industriverse_core.artefacts import ProgramRef
@@ -29,10 +30,12 @@ from industriverse_ros.params import param
 from machine_node.execution import Execution, Outcome, Result, Snapshot
 from machine_node.machine import Machine
 from machine_node.permit_guard import PermitGuard
+from machine_node.power import PowerSamples
 from machine_node.preparation import prepare
 from machine_node.starts import StartLedger
 
 TELEMETRY_PERIOD_S = 0.05
+FAST_PERIOD_S = 0.02  # joint states, and what the meter has read
 FEEDBACK_EVERY = 4  # telemetry periods
 
 
@@ -41,8 +44,8 @@ class MachineParams:
     """Parameters of the node."""
 
     machine: str = param(DEFAULT_MACHINE, "machine profile, by name or YAML path")
-    port: str = param("", "serial port of the machine, or the link of a virtual one")
-    meter_port: str = param("", "serial port of the power meter; empty = there is none")
+    port: str = param("", "serial port of the machine, or the link of a virtual one; auto = the one that answers")
+    meter_port: str = param("", "power meter: serial port, modbus://... or mqtt://...; empty = none")
     cell_dir: str = param("", "data folder of the cell: key, programs, ledger of starts")
     time_scale: float = param(1.0, "physics seconds in a steady second; 1 for real machines", low=1.0, high=100.0)
     baud: int = param(0, "baud rate; 0 = as the profile says", unit="bit/s", low=0, high=4_000_000)
@@ -80,13 +83,6 @@ class MachineNode(CellNode):
         """See CellNode."""
         p = self.params
         self.profile = load_machine(p.machine)
-        if self.profile.protocol.family != "marlin" or self.profile.kind != "printer":
-            raise ProfileError(
-                ErrorCode.BAD_PARAMETER,
-                f"machine '{self.profile.id}' is a {self.profile.kind} that speaks {self.profile.protocol.family}; "
-                "this node drives Marlin printers.",
-                f"Set the parameter machine, for example to {DEFAULT_MACHINE}.",
-            )
         for value, missing in ((p.port, "port"), (p.cell_dir, "cell_dir")):
             if not value:
                 raise ProfileError(ErrorCode.BAD_PARAMETER, f"the parameter {missing} is not set.", f"Set {missing}.")
@@ -97,7 +93,11 @@ class MachineNode(CellNode):
         _load_numeric_libraries(self.profile)
         machine_id = self.profile.id
         self._telemetry = self.create_publisher(im.MachineTelemetry, names.telemetry(machine_id), qos.SENSOR)
+        self._power = self.create_publisher(im.PowerReading, names.power(machine_id), qos.SENSOR)
+        self._power_samples = PowerSamples(machine_id, p.time_scale)
         self._trace = self.create_publisher(im.ExecutionTrace, names.execution_trace(machine_id), qos.EVENT)
+        self._joint_states = self.create_publisher(JointState, names.joint_states(machine_id), qos.SENSOR)
+        self._joint_names = [f"{machine_id}_{axis}" for axis in "xyz"]
         self.create_subscription(im.MotionPermit, names.permit(machine_id), self._on_permit, qos.PERMIT)
         self.create_subscription(im.StopRequest, names.STOP_REQUEST, self._on_stop_request, qos.EVENT)
         self.create_subscription(im.SafetyState, names.safety_state(machine_id), self._on_safety_state, qos.STATE)
@@ -111,6 +111,8 @@ class MachineNode(CellNode):
         )
         self._results: dict[bytes, tuple[Result, float]] = {}
         self.steady_timer(TELEMETRY_PERIOD_S, self._tick)
+        self.steady_timer(FAST_PERIOD_S, self._publish_joints)
+        self.steady_timer(FAST_PERIOD_S, self._publish_power)
         self._machine.start()
 
     def ready(self) -> bool:
@@ -281,6 +283,24 @@ class MachineNode(CellNode):
                 state=int(snapshot.state), instruction=snapshot.executed, progress=snapshot.progress
             )
             goal.handle.publish_feedback(feedback)
+
+    def _publish_power(self) -> None:
+        """More often than a meter reads, so that no burst of a fast virtual one overruns a listener."""
+        assert self._machine is not None
+        for sample in self._power_samples.of(self._machine.meter.take(), self.now_s(), time.monotonic()):
+            self._power.publish(convert.power_to_msg(sample))
+
+    def _publish_joints(self) -> None:
+        """Where the tool is; nothing while that is not known."""
+        assert self._machine is not None
+        position_m, velocity_m_s = self._machine.tool()
+        if math.isnan(position_m[0]):
+            return
+        scale = self.params.time_scale
+        msg = JointState(name=self._joint_names, position=list(position_m))
+        msg.velocity = [value / scale for value in velocity_m_s]  # steady seconds to ROS time's
+        msg.header.stamp = convert.time_to_msg(self.now_s())
+        self._joint_states.publish(msg)
 
     def _sample(self, snapshot: Snapshot) -> TelemetrySample:
         meter = snapshot.meter

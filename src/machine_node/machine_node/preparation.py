@@ -10,9 +10,8 @@ from industriverse_core.machine import MachineProfile
 from industriverse_core.motion import plan_motion
 from industriverse_core.program import Program
 from machine_node.execution import Execution, Result
-from machine_node.marlin.pieces import check_sendable
-from machine_node.marlin.preamble import preamble
-from machine_node.marlin.streamer import Streamer
+from machine_node.families import family_of
+from machine_node.streaming.streamer import Streamer
 
 
 def prepare(
@@ -29,12 +28,22 @@ def prepare(
         program: with this digest; it need not have passed the gates.
         time_scale: physics seconds in a steady second.
         on_end: see Execution.
-    Raises CoreError for what a Marlin printer is never sent and what cannot be planned.
+    Raises CoreError for what the profile's controller is never sent and what cannot be planned.
     """
-    check_sendable(program)
+    family = family_of(profile)
+    family.check_sendable(program, profile)
     try:
         plan = plan_motion(program, profile)
-        streamer = Streamer(program, plan, profile, time_scale, preamble=preamble(profile))
+        streamer = Streamer(
+            program,
+            plan,
+            profile,
+            time_scale,
+            family.dialect,
+            preamble=family.preamble(program, profile),
+            lead_s=family.lead_s(time_scale),
+            approach=family.approach(program, profile, time_scale),
+        )
     except (ArithmeticError, ValueError) as error:
         raise MachineError(
             ErrorCode.PROTOCOL,

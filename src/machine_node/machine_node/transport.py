@@ -42,6 +42,14 @@ class SerialTransport:
         """For select."""
         return self._descriptor
 
+    def set_baud(self, baud: int) -> None:
+        """Another rate [bit/s] for the open port, which resets no board. Raises MachineError (PORT_UNAVAILABLE)."""
+        try:
+            self._serial.baudrate = baud
+            _tell_silence_from_end(self._descriptor)
+        except (OSError, ValueError, termios.error) as error:
+            raise _unavailable(self._port, error) from error
+
     @property
     def wants_write(self) -> bool:
         """True while bytes wait for the port to become writable."""

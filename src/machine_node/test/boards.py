@@ -18,8 +18,9 @@ KEY = b"k" * 32
 class Shield:
     """Sends permits to a machine at 20 Hz from a thread, until told to stop."""
 
-    def __init__(self, machine, digest, **changes):
+    def __init__(self, machine, digest, machine_id="prusa_mk3s", **changes):
         self.machine, self.digest, self.changes = machine, digest, changes
+        self.machine_id = machine_id
         self.last_s = 0.0
         self.sending = True
         self._sequence = 0
@@ -30,7 +31,7 @@ class Shield:
     def permit(self):
         self._sequence += 1
         challenge = self.machine.snapshot().challenge
-        return replace(Permit("prusa_mk3s", 1, self._sequence, challenge, self.digest), **self.changes)
+        return replace(Permit(self.machine_id, 1, self._sequence, challenge, self.digest), **self.changes)
 
     def _run(self):
         while not self._end.wait(0.05):
@@ -136,6 +137,8 @@ class Board(threading.Thread):
             self.say("ok")
 
     def close(self):
+        if self._end:
+            return
         self._end = True
         self.join()
         os.close(self.master)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from industriverse_core.errors import ErrorCode, MachineError
-from machine_node.marlin.driver import CONNECT, HANDSHAKE_LIMIT_S, NO_REPLY_S, QUIET_S
+from machine_node.marlin.driver import CONNECT, HANDSHAKE_LIMIT_S, NO_REPLY_S, PROBE_S, QUIET_S
 
 sys.path.insert(0, str(Path(__file__).parent))
 from boards import Session
@@ -56,7 +56,7 @@ def test_nobody_there():
         ("Error:Printer halted. kill() called!\n", ErrorCode.CONTROLLER_ERROR),
         ("Error:Thermal Runaway, system stopped! Heater_ID: 0\n", ErrorCode.CONTROLLER_ERROR),
         ("!!\n", ErrorCode.CONTROLLER_ERROR),
-        ("Error:checksum mismatch, Last Line: 0\nResend: 0\nok\n", ErrorCode.PROTOCOL),
+        ("Resend: 0\nok\n" * 3, ErrorCode.PROTOCOL),
     ],
 )
 def test_failures_in_mid_job(text, code):
@@ -68,6 +68,23 @@ def test_failures_in_mid_job(text, code):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("Error:Thermal Runaway, system stopped! Heater_ID: bed", "did not hold its temperature"),
+        ("Error:Heating failed, system stopped! Heater_ID: 0", "did not warm up"),
+        ("Error:MINTEMP triggered, system stopped! Heater_ID: 0", "unplugged"),
+        ("Error:MAXTEMP triggered, system stopped! Heater_ID: 0", "shorted"),
+        ("Error:Printer halted. kill() called!", "halted"),
+    ],
+)
+def test_firmware_faults_are_explained(text, word):
+    session = Session().connect()
+    with pytest.raises(MachineError, match=word) as caught:
+        session.poll(text + "\n")
+    assert text.removeprefix("Error:").rstrip(".") in str(caught.value)
+
+
 def test_silence_is_a_failure_and_busy_is_not_silence():
     session = Session().connect()
     session.driver.send("G28", session.now)
@@ -76,6 +93,28 @@ def test_silence_is_a_failure_and_busy_is_not_silence():
     with pytest.raises(MachineError) as caught:
         session.poll(" T:20.0 /0.0\n", after_s=NO_REPLY_S + 0.1)  # it lives, but it takes no line
     assert caught.value.code is ErrorCode.NO_REPLY
+
+
+def test_a_lost_ok_is_found_again_by_a_question():
+    session = Session().connect()
+    session.driver.send("G28", session.now)
+    session.port.taken()
+    session.poll(after_s=PROBE_S + 0.1)
+    assert session.port.taken() == ["M400"]
+    session.poll("ok\n")
+    assert session.driver.settled
+
+
+def test_one_request_with_a_spoilt_number_is_borne():
+    session = Session().connect()
+    session.driver.send("G1 X1", session.now)
+    session.poll("Resend: 0\nok\n")
+    session.poll(after_s=PROBE_S + 0.1)  # silence: the controller is asked, and says it again
+    first = session.driver._connection.unacknowledged[0][0]
+    session.poll(f"Error:Line Number is not Last Line Number+1, Last Line: {first - 1}\nResend: {first}\nok\n")
+    session.port.taken()
+    session.poll(after_s=QUIET_S + 0.01)
+    assert session.port.taken() == ["G1 X1", "M111 S1", "M400"]
 
 
 def test_a_wait_for_heat_lives_as_long_as_temperatures_come():
@@ -108,7 +147,7 @@ def test_lost_lines_are_sent_again_only_when_something_may_move():
     session.driver.poll(session.now, lambda: False)
     assert session.port.taken() == []
     session.poll()
-    assert session.port.taken() == ["G1 X1", "G1 X2"]
+    assert session.port.taken() == ["G1 X1", "G1 X2", "M111 S1"]
 
 
 def test_a_stop_gives_lost_moves_up():
@@ -121,6 +160,6 @@ def test_a_stop_gives_lost_moves_up():
     session.driver.stop("M104 S0", now=session.now, urgent="M410")
     session.poll()
     assert session.port.written.decode().split("*")[0] == f"\nN{first + 1} M410"
-    assert session.port.taken() == ["M410", "M104 S0"]
-    session.poll("ok\nok\nok\n")
+    assert session.port.taken() == ["M410", "M104 S0", "M111 S1"]
+    session.poll("ok\nok\nok\nok\n")
     assert session.driver.settled

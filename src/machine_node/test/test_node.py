@@ -260,7 +260,7 @@ def test_a_missing_machine_is_waited_for(ros, tmp_path, printer):
     [
         ({"port": ""}, ErrorCode.BAD_PARAMETER),
         ({"cell_dir": ""}, ErrorCode.BAD_PARAMETER),
-        ({"machine": "grbl_mill"}, ErrorCode.BAD_PARAMETER),
+        ({"machine": "voron_24"}, ErrorCode.BAD_PARAMETER),
         ({"machine": "nothing"}, ErrorCode.UNKNOWN_MACHINE),
     ],
 )

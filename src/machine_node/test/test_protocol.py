@@ -26,10 +26,10 @@ def events(text):
         ('echo:Unknown command: "FOO"', p.Echo('Unknown command: "FOO"')),
         ("Cap:EMERGENCY_PARSER:1", p.Capability("EMERGENCY_PARSER", True)),
         ("Cap:EEPROM:0", p.Capability("EEPROM", False)),
-        ("Error:checksum mismatch, Last Line: 3", p.Recoverable("checksum mismatch, Last Line: 3")),
+        ("Error:checksum mismatch, Last Line: 3", p.Recoverable("checksum mismatch, Last Line: 3", 3)),
         (
             "Error:Line Number is not Last Line Number+1, Last Line: 3",
-            p.Recoverable("Line Number is not Last Line Number+1, Last Line: 3"),
+            p.Recoverable("Line Number is not Last Line Number+1, Last Line: 3", 3),
         ),
         ("Error:Printer halted. kill() called!", p.Fault("Printer halted. kill() called!")),
         (
@@ -46,7 +46,7 @@ def events(text):
     ],
 )
 def test_lines_of_real_controllers(line, expected):
-    assert repr(events(line + "\r\n")) == repr([expected])
+    assert repr(list(p.parse_line(line.strip()))) == repr([expected])
 
 
 def test_m105_answers_ok_and_temperatures_in_one_line():
@@ -81,7 +81,7 @@ def test_a_resend_gives_the_lost_lines_again_in_order():
     sent = [connection.frame(f"G1 X{x}")[1] for x in range(1, 6)]
     connection.receive(b"ok\n")
     got = connection.receive(b"Error:checksum mismatch, Last Line: 2\nResend: 3\nok\n")
-    assert [type(event) for event in got] == [p.Recoverable, p.ResendRequest]  # its ok takes no line
+    assert [type(event) for event in got] == [p.Recoverable, p.ResendRequest, p.ResendRequest]  # its ok takes no line
     assert [line for line, _ in connection.unacknowledged] == [2]
     # requests for lines that were on their way repeat the first
     connection.receive(b"Error:Line Number is not Last Line Number+1, Last Line: 2\nResend: 3\nok\n")
@@ -93,6 +93,77 @@ def test_a_resend_gives_the_lost_lines_again_in_order():
         event.line for event in connection.receive(b"ok\nok\nok\nok\n") if isinstance(event, p.Acknowledged)
     ]
     assert acknowledged == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Error:checksXm mismatch, Last Line: 12",
+        "Error:checksum mismatch, Last Line: 12Resend: 13",  # the end of the line was lost
+        "Error:Line Numbr is not Last Line Nmber+1, Last Line: 12",
+        "Error:No Ch",
+        "Error:No Line Number with checksum, Last Line: 1?",
+    ],
+)
+def test_a_spoilt_complaint_about_a_line_is_no_failure(line):
+    assert isinstance(p.parse_line(line)[0], p.Recoverable)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Error:Printer halted. kill() called!",
+        "Error:MINTEMP triggered, system stopped! Heater_ID: 0",
+        "Error:Heating failed, system stopped! Heater_ID: bed",
+        "Error:Probing Failed",
+        "Error:Homing Failed",
+        "Error:STOP called because of BLTouch error - restart with M999",
+        "Error:!! KILL caused by too much inactive time - current command: G1 X1",
+    ],
+)
+def test_a_failure_is_not_taken_for_a_spoilt_complaint(line):
+    assert isinstance(p.parse_line(line)[0], p.Fault)
+
+
+def test_a_spoilt_request_is_read_from_the_complaint_before_it_and_its_ok_takes_no_line():
+    connection = p.Connection()
+    for x in range(3):
+        connection.frame(f"G1 X{x}")
+    connection.receive(b"Error:checksum mismatch, Last Line: 1\nRes?nd: 2\nok\n")
+    assert [line for line, _ in connection.unacknowledged] == [1]
+    assert connection.replay()[0] == 2
+
+
+def test_a_controller_that_numbers_its_oks_takes_no_line_by_a_plain_one():
+    connection = p.Connection()
+    for x in range(3):
+        connection.frame(f"G1 X{x}")
+    connection.receive(b"ok N1 P15 B3\nok\n")
+    assert [line for line, _ in connection.unacknowledged] == [2, 3]
+
+
+def test_the_answer_to_a_probe_takes_all_lines_before_it():
+    connection = p.Connection()
+    connection.frame("G28")
+    connection.frame("G1 X1")
+    connection.frame_probe(all_taken=True)
+    connection.receive(b"ok\n")
+    assert not connection.unacknowledged
+    connection.frame("M109 S200")
+    connection.frame_probe(all_taken=False)  # it may still be heating
+    connection.receive(b"ok\n")
+    assert [line for line, _ in connection.unacknowledged] == [5]
+
+
+def test_a_number_that_cannot_be_right_moves_nothing():
+    connection = p.Connection()
+    for _ in range(p.HISTORY_LINES + 5):
+        connection.frame("G4 P0")
+        connection.receive(b"ok\n")
+    connection.frame("G1 X1")
+    connection.receive(b"Resend: 2\nok\n")
+    assert connection.replay() is None
+    assert len(connection.unacknowledged) == 1
 
 
 def test_a_line_that_was_taken_can_be_asked_for_again():

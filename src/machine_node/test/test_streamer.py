@@ -12,16 +12,17 @@ from industriverse_core.machine import load_machine
 from industriverse_core.motion import plan_motion
 from industriverse_core.program import COLUMNS, Op, Plane, Program, build_program, normalise
 from industriverse_core.units import filament_area_m2
-from machine_node.marlin.pieces import LONGEST_PIECE_S, QUEUE_LIMIT_S, Kind, PieceMaker, check_sendable
-from machine_node.marlin.streamer import Streamer
+from machine_node.marlin.dialect import DIALECT, check_sendable
 from machine_node.preparation import prepare
+from machine_node.streaming.pieces import LONGEST_PIECE_S, QUEUE_LIMIT_S, Kind, PieceMaker
+from machine_node.streaming.streamer import Streamer
 
 PROFILE = load_machine("prusa_mk3s")
 AREA = filament_area_m2(1.75e-3)
 
 
 def all_pieces(program, time_scale=1.0, speed_scale=1.0):
-    maker = PieceMaker(program, plan_motion(program, PROFILE), PROFILE, time_scale)
+    maker = PieceMaker(program, plan_motion(program, PROFILE), PROFILE, time_scale, DIALECT)
     pieces = []
     while (piece := maker.next(speed_scale)) is not None:
         pieces.append(piece)
@@ -100,6 +101,8 @@ def test_what_a_printer_is_never_sent_is_refused():
         check_sendable(build_program([{"op": Op.START_SPINDLE_CLOCKWISE, "value": 100.0}]))
     with pytest.raises(MachineError, match="UNKNOWN"):
         check_sendable(build_program([{"op": Op.UNKNOWN}]))
+    with pytest.raises(MachineError, match="USE_TOOL_LENGTH_OFFSET, which a Marlin printer is not sent"):
+        check_sendable(build_program([{"op": Op.USE_TOOL_LENGTH_OFFSET, "value": 0.01}]))
 
 
 class Controller:
@@ -175,7 +178,7 @@ def program_of(moves):
 
 def drive(program, controller, random, idle, delays):
     """Run the streamer against a controller; the true queue and every finished piece."""
-    streamer = Streamer(program, plan_motion(program, PROFILE), PROFILE, 1.0, idle)
+    streamer = Streamer(program, plan_motion(program, PROFILE), PROFILE, 1.0, DIALECT, idle)
     now, line, worst, pending, executed = 0.0, 0, 0.0, [], []
     while not streamer.finished:
         for number, free in controller.run(now):
@@ -255,7 +258,7 @@ def test_a_barrier_waits_for_the_controller_s_word_that_it_stands_still(gcode):
     # how far the first move after homing goes, nobody knows
     assert kinds == [Kind.CYCLE, Kind.DWELL, Kind.CYCLE, Kind.DWELL]
 
-    streamer = Streamer(program, plan_motion(program, PROFILE), PROFILE, 1.0)
+    streamer = Streamer(program, plan_motion(program, PROFILE), PROFILE, 1.0, DIALECT)
     now, line = 0.0, 0
     while streamer.sent < 3:  # the moves before the second G28
         now += 0.01
@@ -280,7 +283,7 @@ def test_the_first_move_after_homing_names_every_axis(gcode):
 
 def test_withdrawn_pieces_are_never_executed(gcode):
     program = gcode("M104 S1\nM104 S2\nM104 S3\nG28\n")
-    streamer = Streamer(program, plan_motion(program, PROFILE), PROFILE, 1.0)
+    streamer = Streamer(program, plan_motion(program, PROFILE), PROFILE, 1.0, DIALECT)
     for line in (1, 2, 3):
         streamer.take(line, 0.0, 1.0)
     streamer.withdraw(2)
@@ -356,7 +359,7 @@ def test_without_reports_a_slow_controller_would_be_overfilled():
 
 def test_a_resend_does_not_let_the_estimate_run_ahead(gcode):
     program = gcode("G28\nG1 X10 F6000\nG1 X20\n")
-    streamer = Streamer(program, plan_motion(program, PROFILE), PROFILE, 1.0)
+    streamer = Streamer(program, plan_motion(program, PROFILE), PROFILE, 1.0, DIALECT)
     streamer.take(1, 0.0, 1.0)
     streamer.on_acknowledged(1, None, 1.0)
     streamer.peek(1.0)

@@ -10,38 +10,37 @@ import math
 from collections import deque
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Protocol
 
 from industriverse_core.errors import ErrorCode, MachineError
+from industriverse_core.machine import MachineProfile
+from industriverse_core.program import Heater
+from industriverse_core.telemetry import UNMEASURED, HeaterReading, Vector
+from machine_node.drivers import Transport
 from machine_node.marlin import protocol as p
+from machine_node.marlin.echoes import EchoCheck
+from machine_node.marlin.faults import explain
+from machine_node.streaming.events import Broken
 
 NUMBERING_RETRY_S = 1.0  # while a board boots it does not answer
 HANDSHAKE_LIMIT_S = 15.0
+COMPLAINT_S = 0.1  # from an `Error:` of unknown words to the request that would make it harmless
 QUIET_S = 0.05  # silence after which no more answers to old lines are expected
 NO_REPLY_S = 10.0  # Marlin says `busy` every 2 s
+PROBE_S = 2.5  # silence after which an ok or a request may have been lost; a busy controller speaks every 2 s
+DOUBT_S = 0.3  # the same after a spoilt line, where an ok names its line, so that the question cannot confuse
+PATIENT_PROBE_S = 30.0  # the same during M109 and M190, which say no ok for minutes
+UNKNOWN_REQUESTS = 3  # in a row; fewer may be a spoilt number
 URGENT_RESERVE_BYTES = 24  # of the receive buffer, so that M108 or M410 always fits
 LONGEST_WINDOW_BYTES = 2048
 LONGEST_POLL_BYTES = 65536  # a device that never stops talking must not keep others waiting
 FIRMWARE_NAME = "FIRMWARE_NAME:"
 
-CONNECT = ("G21", "G90", "M83", "M220 S100", "M221 S100", "M104 S0", "M140 S0", "M107")
+POSITION_POLL_S = 1.0  # where the controller has no automatic reports
+REPORT_STALE_S = 5.0  # older temperature reports are not shown
 
-
-class Transport(Protocol):
-    """What the driver needs of a serial port."""
-
-    @property
-    def wants_write(self) -> bool:
-        """True while written bytes have not left."""
-
-    def read(self) -> bytes:
-        """What has arrived; b"" = nothing."""
-
-    def write(self, data: bytes) -> None:
-        """Write everything, now or soon."""
-
-    def drop_pending(self) -> None:
-        """Forget what was written and has not left."""
+HEATERS_OFF = ("M104 S0", "M140 S0", "M107")
+MOTORS_OFF = "M84"
+CONNECT = ("G21", "G90", "M83", "M220 S100", "M221 S100", *HEATERS_OFF)
 
 
 class Phase(Enum):
@@ -60,7 +59,8 @@ class MarlinDriver:
         transport: the open port.
         receive_buffer: of the controller [bytes]; unacknowledged bytes stay below it.
         now: steady time [s].
-        virtual_only: refuse a controller that does not call itself virtual (time runs faster than it can).
+        time_scale: physics seconds in a steady second; above 1, a controller that does not call itself virtual is
+            refused.
 
     Attributes:
         phase: see Phase; commands can be sent in READY.
@@ -68,11 +68,16 @@ class MarlinDriver:
         temperatures, position: the last reports, with the time at which they came (-inf = never).
         planner_free_idle: free planner blocks that an idle controller reports; 0 = it does not report.
         resends: lines sent again so far.
+        echoes: see EchoCheck.
     """
 
-    def __init__(self, transport: Transport, receive_buffer: int, now: float, virtual_only: bool = False) -> None:
+    def __init__(self, transport: Transport, receive_buffer: int, now: float, time_scale: float = 1.0) -> None:
         self._transport = transport
-        self._virtual_only = virtual_only
+        self._time_scale = time_scale
+        self._virtual_only = time_scale > 1.0
+        self._poll_at = 0.0
+        self._complaint = ""  # an `Error:` of unknown words; it is about a line when a request for one follows it
+        self._complained_s = now
         self._halting = False  # M112 was sent: not one more line
         self._window_bytes = min(LONGEST_WINDOW_BYTES, receive_buffer) - URGENT_RESERVE_BYTES
         self._connection = p.Connection()
@@ -86,11 +91,16 @@ class MarlinDriver:
         self.position: p.Position | None = None
         self.planner_free_idle = 0
         self.resends = 0
+        self.echoes = EchoCheck()
         self._began_s = now
         self._numbered_s = -math.inf
         self._heard_s = now
         self._progress_s = now
         self._answered_s = now  # last ok or resend request
+        self._probed_s = -math.inf
+        self._doubt = False  # a spoilt line has come since the last acknowledgement
+        self._unknown_requests = 0
+        self._repeated_bytes = 0  # since the last request
         self._resending = False  # a resend was asked for; waiting until requests for lines on their way are over
 
     # --- state ---
@@ -109,6 +119,34 @@ class MarlinDriver:
     def settled(self) -> bool:
         """True when nothing waits to be sent and every line was acknowledged."""
         return not self._commands and self._idle
+
+    @property
+    def locked(self) -> str:
+        """Why the controller takes no program though it answers: never, a halted Marlin does not answer."""
+        return ""
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What people should know of this controller."""
+        if self.planner_free_idle > 0:
+            return ()
+        return ("warning: the controller reports no free planner blocks (ADVANCED_OK); its queue is estimated",)
+
+    @property
+    def reported_position_m(self) -> Vector:
+        """The last position report; NaN = never."""
+        position = self.position
+        return UNMEASURED if position is None else (position.x_m, position.y_m, position.z_m)
+
+    def heaters(self, profile: MachineProfile, now: float) -> tuple[HeaterReading, ...]:
+        """The last temperature report; () when it is older than REPORT_STALE_S."""
+        if now - self.temperatures_s > REPORT_STALE_S:
+            return ()
+        t = self.temperatures
+        readings = [HeaterReading(Heater.HOTEND, t.hotend_c, t.hotend_target_c, t.hotend_duty)]
+        if profile.bed is not None:
+            readings.append(HeaterReading(Heater.BED, t.bed_c, t.bed_target_c, t.bed_duty))
+        return tuple(readings)
 
     @property
     def _idle(self) -> bool:
@@ -171,9 +209,36 @@ class MarlinDriver:
         ):
             self.send(command, now)
 
+    def finish(self) -> None:
+        """Everything was sent: wait for the last move; no job owns the heaters any more."""
+        self.run("M400", *HEATERS_OFF)
+
+    def power_off(self) -> None:
+        """Motors off, of a controller that executes nothing."""
+        self.run(MOTORS_OFF)
+
+    def hold(self, now: float) -> None:
+        """Nothing: Marlin has no feed hold; to stop sending is to hold."""
+
+    def go_on(self, now: float) -> None:
+        """Nothing: see `hold`."""
+
+    def look_again(self) -> None:
+        """Nothing: a resend takes care of what is garbled."""
+
+    def set_speed(self, scale: float, now: float) -> None:
+        """Nothing: the feeds that are written say it."""
+
+    def tend(self, now: float) -> None:
+        """While nothing is executed: M114 where the controller does not report its position by itself."""
+        if now >= self._poll_at and not self.capabilities.get("AUTOREPORT_POS", False) and self.can_send("M114"):
+            self._poll_at = now + POSITION_POLL_S / self._time_scale
+            self.send("M114", now)
+
     def seal(self) -> None:
         """What was sent so far is never sent again, whatever the controller asks for."""
         self._connection.seal()
+        self.echoes.on_sealed()
 
     def kill(self) -> None:
         """M112 without a line number, on a line of its own: it works whatever was sent before. Nothing follows it."""
@@ -183,7 +248,7 @@ class MarlinDriver:
 
     # --- receiving ---
 
-    def poll(self, now: float, may_repeat: Callable[[], bool] = lambda: True) -> list[p.Event]:
+    def poll(self, now: float, may_repeat: Callable[[], bool] = lambda: True) -> list[p.Event | Broken]:
         """Events of what has arrived, at most LONGEST_POLL_BYTES of it.
 
         Args:
@@ -191,15 +256,17 @@ class MarlinDriver:
             may_repeat: asked before each lost line that is sent again; False while nothing may move.
         Raises MachineError: NO_REPLY, CONTROLLER_ERROR, CONTROLLER_RESET, PROTOCOL, PORT_UNAVAILABLE, BAD_PARAMETER.
         """
-        events: list[p.Event] = []
+        events: list[p.Event | Broken] = []
         received = 0
         while received < LONGEST_POLL_BYTES and (data := self._transport.read()):
             received += len(data)
             events += self._connection.receive(data)
-        for event in events:
+        for event in tuple(events):
             self._on_event(event, now)
+            events += self._compare(event)
         if self._halting:
             return events  # its 'Printer halted' is the only answer that counts
+        self._check_complaint(now)
         self._repeat_lost(now, may_repeat)
         if self.phase is not Phase.READY:
             self._go_on(now)
@@ -213,13 +280,26 @@ class MarlinDriver:
             if not self._fits(self._commands[0], self._window_bytes):
                 return
             self.send(self._commands.popleft(), now)
+        request = self.echoes.request()
+        if request and self.can_send(request):
+            self.echoes.on_requested(self.send(request, now))
 
-    def _on_event(self, event: p.Event, now: float) -> None:
+    def _compare(self, event: p.Event | Broken) -> tuple[Broken, ...]:
+        """What an echo says of a line that was taken otherwise than it was sent."""
+        if not isinstance(event, p.Echo):
+            return ()
+        wrong = self.echoes.judge(event.text, self._connection.sent)
+        return (Broken(MachineError(ErrorCode.PROTOCOL, wrong, "Check the cable.")),) if wrong else ()
+
+    def _on_event(self, event: p.Event | Broken, now: float) -> None:
         self._heard_s = now
         if isinstance(event, (p.Ok, p.Acknowledged, p.ResendRequest)):
             self._answered_s = now
+        if isinstance(event, p.Other) or event == p.Ok():
+            self._doubt = True
         if isinstance(event, p.Acknowledged):
-            self._progress_s = now
+            self._progress_s, self._doubt = now, False
+            self.echoes.on_acknowledged(event.line)
             if event.planner_free is not None and self.phase is not Phase.READY:
                 self.planner_free_idle = max(self.planner_free_idle, event.planner_free)
         elif isinstance(event, p.Temperatures):
@@ -235,16 +315,29 @@ class MarlinDriver:
         elif isinstance(event, p.ResendRequest):
             self._on_resend_request(event.line, now)
         elif isinstance(event, p.Fault):
-            raise MachineError(
-                ErrorCode.CONTROLLER_ERROR, f"the controller reports: {event.text}.", "Mend the cause and reset it."
-            )
+            if event.is_halt:
+                raise _failed(event.text)
+            if self.phase not in (Phase.NUMBERING, Phase.SETTLING):
+                # what a board complains of while it boots (its EEPROM, its card) does not keep it from working
+                self._complaint, self._complained_s = event.text, now
         elif isinstance(event, p.Reset):
             self._on_reset(now)
 
+    def _check_complaint(self, now: float) -> None:
+        if self._complaint and now - self._complained_s > COMPLAINT_S:
+            raise _failed(self._complaint)
+
     def _on_resend_request(self, line: int, now: float) -> None:
+        self._complaint = ""
         if self.phase in (Phase.NUMBERING, Phase.SETTLING):
             return
-        if not self._connection.can_replay(line):
+        self.echoes.on_spoilt()
+        if self._connection.can_replay(line):
+            self._unknown_requests = 0
+            self._repeated_bytes = 0
+        else:
+            self._unknown_requests += 1
+        if self._unknown_requests >= UNKNOWN_REQUESTS:
             raise MachineError(
                 ErrorCode.PROTOCOL,
                 f"the controller asks for line {line}, which is not remembered any more.",
@@ -268,27 +361,46 @@ class MarlinDriver:
                 return
             self._resending = False
         while self._connection.lost and self._may_write and may_repeat():
-            waiting = self._connection.unacknowledged_bytes
+            # the controller has emptied its receive buffer before it asked: what it had taken lies there no more,
+            # and must not keep the lost lines back when its oks were lost, too
+            waiting = min(self._connection.unacknowledged_bytes, self._repeated_bytes)
             if waiting and waiting + len(self._connection.lost[0][1]) > self._window_bytes:
                 return
             line_and_data = self._connection.replay()
             assert line_and_data is not None
             self._transport.write(line_and_data[1])
+            self._repeated_bytes += len(line_and_data[1])
             self.resends += 1
             self._progress_s = now
 
     def _check_silence(self, now: float) -> None:
-        """A controller that takes a line says so, or that it is busy, or how warm it is while it heats."""
+        """A controller that takes a line says so, or that it is busy, or how warm it is while it heats.
+
+        Before its silence counts as a failure it is asked: what it said, or the end of a line, may have been lost.
+        """
         waiting = self._connection.unacknowledged
         if not waiting or self._connection.lost:
             return
-        since = self._heard_s if waiting[0][0] == self._patient_line else self._progress_s
+        patient = waiting[0][0] == self._patient_line
+        since = self._heard_s if patient else self._progress_s
         if now - since > NO_REPLY_S:
             raise MachineError(
                 ErrorCode.NO_REPLY,
                 f"the controller has not answered line {waiting[0][0]} for {NO_REPLY_S:g} s.",
                 "Check the cable and that the machine is on.",
             )
+        limit_s = PATIENT_PROBE_S if patient else PROBE_S
+        if self._doubt and self._connection.numbered_oks and not patient:
+            limit_s = DOUBT_S
+        if now - max(self._progress_s, self._probed_s) > limit_s:
+            self._probe(patient, now)
+
+    def _probe(self, patient: bool, now: float) -> None:
+        """End a line whose end was lost, and send a harmless one: the answer tells which lines were taken."""
+        reserve = 0 if patient else URGENT_RESERVE_BYTES
+        if self._may_write and self._fits(p.HARMLESS, self._window_bytes + reserve):
+            self._probed_s, self._doubt = now, False
+            self._transport.write(b"\n" + self._connection.frame_probe(all_taken=not patient))
 
     # --- handshake ---
 
@@ -318,6 +430,8 @@ class MarlinDriver:
                 self.phase = Phase.CONFIGURING
         elif self._idle:
             self._configure(now)
+        else:
+            self._check_silence(now)
 
     def _configure(self, now: float) -> None:
         """The next setting; automatic reports where the controller has them."""
@@ -339,3 +453,9 @@ class MarlinDriver:
                 "time_scale 1.",
                 "Start the node with time_scale 1.",
             )
+
+
+def _failed(text: str) -> MachineError:
+    return MachineError(
+        ErrorCode.CONTROLLER_ERROR, f"the controller reports: {explain(text)}.", "Mend the cause and reset it."
+    )

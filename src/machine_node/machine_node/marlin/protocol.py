@@ -14,17 +14,26 @@ import math
 import re
 from collections import deque
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import reduce
 from operator import xor
 
 from industriverse_core.errors import ErrorCode, MachineError
+from machine_node.streaming.events import Acknowledged, ResendRequest
 
 MAX_LINE_BYTES = 1024  # Marlin's longest line is the answer to M115, about 400
 MAX_COMMAND_BYTES = 80  # MAX_CMD_SIZE is 96, of which number and checksum take up to 16
 HISTORY_LINES = 64  # acknowledged lines that can still be sent again
 HARMLESS = "M400"  # instead of a line that is not wanted any more: waits, and changes nothing
 
-RECOVERABLE = ("checksum mismatch", "no checksum", "line number is not last", "no line number with checksum")
+# what a controller says of a line that it will ask for again, without the number at its end
+RECOVERABLE = (
+    "checksum mismatch, last line",
+    "no checksum with line number, last line",
+    "line number is not last line number+1, last line",
+    "no line number with checksum, last line",
+)
+ALIKE = 0.8  # share of equal text from which a complaint counts as one of those, spoilt on its way here
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +43,6 @@ class Ok:
     line: int | None = None
     planner_free: int | None = None
     buffer_free: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """One of our numbered lines was taken; `planner_free` as reported with it."""
-
-    line: int
-    planner_free: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ResendRequest:
-    """The controller wants this line again, and all that followed it."""
-
-    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +84,10 @@ class Capability:
 
 @dataclass(frozen=True, slots=True)
 class Recoverable:
-    """A transmission error that the controller mends with a resend request."""
+    """A transmission error that the controller mends with a resend request; `last_line` is the last it has taken."""
 
     text: str
+    last_line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +95,11 @@ class Fault:
     """`Error:` or `!!`: the controller has failed or is halted."""
 
     text: str
+
+    @property
+    def is_halt(self) -> bool:
+        """True when it says that nothing goes on until it is reset."""
+        return any(word in self.text.lower() for word in ("halted", "kill", "system stopped", "!!"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,7 @@ _POSITION = re.compile(rf"X:{_NUMBER} Y:{_NUMBER} Z:{_NUMBER} E:{_NUMBER}")
 _COUNT = re.compile(rf"Count X:\s*{_NUMBER} Y:\s*{_NUMBER} Z:\s*{_NUMBER}")
 _OK = re.compile(r"ok\b(?: ?N(\d{1,9}))?(?: ?P(\d{1,5}))?(?: ?B(\d{1,5}))?")
 _RESEND = re.compile(r"(?:resend|rs):?\s*N?:?(\d{1,9})\s*$", re.IGNORECASE)
+_LAST_LINE = re.compile(r"(.*?):\s*(\d{1,9})$")
 _CAPABILITY = re.compile(r"Cap:([A-Z0-9_]{1,40}):([01])")
 _DUTY_FULL = 127.0  # Marlin reports the 7-bit soft PWM value
 
@@ -160,9 +161,7 @@ def parse_line(text: str) -> tuple[Event, ...]:
     if text == "start":
         return (Reset(),)
     if text.startswith(("Error:", "!!")):
-        reason = text.removeprefix("Error:").strip()
-        known = any(word in reason.lower() for word in RECOVERABLE)
-        return (Recoverable(reason[:200]),) if known else (Fault(reason[:200]),)
+        return (_parse_error(text.removeprefix("Error:").strip()[:200]),)
     if (match := _RESEND.match(text)) is not None:
         return (ResendRequest(int(match[1])),)
     if (match := _CAPABILITY.match(text)) is not None:
@@ -173,14 +172,27 @@ def parse_line(text: str) -> tuple[Event, ...]:
     return (Other(text[:80]),) if temperatures is None else (temperatures,)
 
 
+def _parse_error(reason: str) -> Recoverable | Fault:
+    """A complaint about a line may itself arrive spoilt: it must not be taken for a failure of the machine."""
+    match = _LAST_LINE.match(reason)
+    if match is not None and match[1].lower() in RECOVERABLE:
+        return Recoverable(reason, int(match[2]))
+    words = reason.rstrip("0123456789: ").lower()
+    alike = any(
+        known.startswith(words) or SequenceMatcher(None, words, known).ratio() >= ALIKE for known in RECOVERABLE
+    )
+    return Recoverable(reason) if alike else Fault(reason)
+
+
 def _parse_ok(text: str) -> tuple[Event, ...]:
     match = _OK.match(text)
     if match is None:
         return (Other(text[:80]),)
     numbers = [None if group is None else int(group) for group in match.groups()]
     ok = Ok(*numbers)
-    temperatures = _parse_temperatures(text[match.end() :]) if match.end() < len(text) else None
-    return (ok,) if temperatures is None else (ok, temperatures)
+    rest = text[match.end() :]
+    report = (_parse_position(rest) or _parse_temperatures(rest)) if rest else None  # some answer M114 in the ok
+    return (ok,) if report is None else (ok, report)
 
 
 def _parse_temperatures(text: str) -> Temperatures | None:
@@ -218,7 +230,8 @@ class Connection:
     """Line numbers, checksums, acknowledgements and resends of one serial connection. No I/O, no clock.
 
     Lines count from 1 after `restart`. `unacknowledged` are the lines that the controller has not taken yet; a
-    resend request moves those from its line on to `lost`, from where `replay` gives them again. Lines below
+    resend request moves those from its line on to `lost`, from where `replay` gives them again. `numbered_oks`: the
+    controller names the line in its ok (ADVANCED_OK). Lines below
     `sealed_below` are never given again: the controller gets something harmless with the same number.
     """
 
@@ -235,7 +248,9 @@ class Connection:
         self.unacknowledged_bytes = 0
         self.lost: deque[tuple[int, bytes]] = deque()
         self._done: deque[tuple[int, bytes]] = deque(maxlen=HISTORY_LINES)
-        self._oks_of_resends = 0
+        self._ok_of_resend = False  # the next plain ok is that of a resend request
+        self.numbered_oks = False
+        self._ok_for_all = -1
 
     # --- sending ---
 
@@ -264,10 +279,20 @@ class Connection:
         self._remember(0, data)
         return data
 
+    def frame_probe(self, all_taken: bool) -> bytes:
+        """A harmless numbered line: the answer to it tells what an ok or a request that was lost would have told.
+
+        `all_taken`: the controller has been silent for so long that the next ok can only be that of this line.
+        """
+        line, data = self.frame(HARMLESS)
+        self._ok_for_all = line if all_taken else -1
+        return data
+
     def replay(self) -> tuple[int, bytes] | None:
         """The next lost line to write again, or None."""
         if not self.lost:
             return None
+        self._ok_of_resend, self._ok_for_all = False, -1
         line, data = self.lost.popleft()
         if line < self.sealed_below:
             data = numbered(line, HARMLESS)
@@ -310,21 +335,41 @@ class Connection:
     def _account(self, event: Event, events: list[Event]) -> None:
         """Turn oks into acknowledgements of lines; apply resend requests."""
         if isinstance(event, Ok):
-            if self._oks_of_resends > 0:
-                self._oks_of_resends -= 1  # Marlin follows each resend request with an ok of its own
-                return
+            of_resend, self._ok_of_resend = self._ok_of_resend and event.line is None, False
+            if of_resend:
+                return  # Marlin follows each resend request with an ok of its own
             self._acknowledge(event, events)
         elif isinstance(event, ResendRequest):
-            self._oks_of_resends += 1
-            self._lose(event.line)
+            self._request(event.line, event, events)
+            return
+        elif isinstance(event, Recoverable) and event.last_line is not None:
+            events.append(event)
+            self._request(event.last_line + 1, ResendRequest(event.last_line + 1), events)
+            return
+        elif isinstance(event, Recoverable):
+            self._ok_of_resend = True
+        elif not isinstance(event, Other):  # Other may be the request itself, spoilt
+            self._ok_of_resend = False
+        events.append(event)
+
+    def _request(self, line: int, event: ResendRequest, events: list[Event]) -> None:
+        """The complaint and the request that follows it name the same line: whichever of them arrives, counts."""
+        self._ok_of_resend = True
+        self._ok_for_all = -1
+        self._lose(line)
         events.append(event)
 
     def _acknowledge(self, ok: Ok, events: list[Event]) -> None:
-        """An ok with a line number takes all lines up to it (a lost ok heals); without one, the oldest."""
+        """An ok with a line number takes all lines up to it (a lost ok heals); without one, the oldest.
+
+        A controller that numbers its oks says a plain one only of a line that it refused (or did not understand).
+        """
         waiting = self.unacknowledged
-        if not waiting:
+        self.numbered_oks = self.numbered_oks or ok.line is not None
+        if not waiting or (ok.line is None and self.numbered_oks):
             return
-        last = waiting[0][0] if ok.line is None else ok.line
+        last = max(waiting[0][0], self._ok_for_all) if ok.line is None else ok.line
+        self._ok_for_all = -1
         if last > waiting[-1][0]:
             return
         while waiting and waiting[0][0] <= last:
@@ -334,13 +379,20 @@ class Connection:
             events.append(Acknowledged(line, ok.planner_free if line == last else None))
 
     def _lose(self, first: int) -> None:
-        """Move the lines from `first` on to `lost`. Raises nothing: what is gone shows in `can_replay`."""
+        """Move the lines from `first` on to `lost`. One that is not remembered moves nothing: see `can_replay`."""
+        if first < (self._done or self.unacknowledged or self.lost or ((first, b""),))[0][0]:
+            return
         while self.unacknowledged and self.unacknowledged[-1][0] >= first:
             line, data = self.unacknowledged.pop()
             self.unacknowledged_bytes -= len(data)
             self.lost.appendleft((line, data))
         while self._done and self._done[-1][0] >= first:
             self.lost.appendleft(self._done.pop())
+
+    def sent(self, line: int) -> bytes | None:
+        """What was written with this number, if that is remembered and was not sealed."""
+        known = (data for number, data in (*self.unacknowledged, *self._done, *self.lost) if number == line)
+        return next(known, None) if line >= self.sealed_below else None
 
     def can_replay(self, first: int) -> bool:
         """False when a line from `first` on is not remembered any more."""

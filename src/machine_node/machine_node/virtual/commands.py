@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
+from machine_node.virtual.instructions import Instruction
 from machine_node.virtual.plant import HeaterPlant
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Commands:
         self.heating = False  # inside M109 or M190: temperatures are the keep-alive
         self.busy_reason = "processing"
         self._answer = ""
+        self._instruction = Instruction(0, None, "")
         self._absolute = True
         self._absolute_e = True
         self._unit_m = 1e-3
@@ -48,6 +50,7 @@ class Commands:
         self._feed_factor = 1.0
         self._flow_factor = 1.0
         self._e_m = 0.0  # logical position of the filament
+        self.echoes = False  # M111 S1: each command is said before it is carried out
         self._temperature_period_s = 0.0
         self._temperature_due_s = math.inf
         self._position_period_s = 0.0
@@ -58,9 +61,10 @@ class Commands:
         for alias, name in (("G0", "G1"), ("G3", "G2"), ("G29", "G80"), ("M18", "M84"), ("M191", "M190"), ("M1", "M0")):
             self._handlers[alias] = self._handlers[name]
 
-    def run(self, command: str, now_s: float) -> Steps:
+    def run(self, command: str, now_s: float, instruction: Instruction) -> Steps:
         """Begin a command. The generator yields conditions; when it ends the command is acknowledged."""
         self.now_s = now_s
+        self._instruction = instruction
         name, _, rest = command.partition(" ")
         match = re.match(r"([GMT])0*(\d+(?:\.\d+)?)", name)
         if match is not None and match.end() < len(name):
@@ -142,12 +146,17 @@ class Commands:
             point[axis] = min(limit.maximum, max(limit.minimum, point[axis]))
         return (point[0], point[1], point[2]), filament, self._feed_m_s * self._feed_factor
 
-    def _move_to(self, point: tuple[float, float, float], filament_m: float, feed_m_s: float) -> Steps:
+    def _move_to(
+        self, point: tuple[float, float, float], filament_m: float, feed_m_s: float, last: bool = True
+    ) -> Generator[Condition, None, bool]:
+        """Plan one straight move as soon as there is room. False when M410 came before."""
+        instruction = self._instruction
         while self._motion.free <= 0:
             yield self._has_room
         if self.aborted:
             self.aborted = False
-            return
+            self._firmware.note_dropped(self.now_s, "quickstop", [instruction])
+            return False
         extruder = self._firmware.profile.extruder
         if filament_m != 0.0 and extruder is not None:
             self._e_m += filament_m
@@ -156,7 +165,13 @@ class Commands:
                 filament_m = 0.0
         self._plant.motors_on = True
         target = (*point, self._motion.target_m[3] + filament_m * self._flow_factor)
-        self._motion.add(target, feed_m_s, self.now_s)
+        if not self._motion.add(target, feed_m_s, self.now_s, instruction, last) and last:
+            newest = self._motion.newest()
+            if newest is None:
+                self._firmware.move_done(self.now_s, instruction, target[:3])
+            else:
+                newest.followers.append(instruction)
+        return True
 
     def _do_g2(self, words: Words) -> Steps:
         start = self._motion.target_m
@@ -179,7 +194,9 @@ class Commands:
             share = step / count
             angle = begin + sweep * share
             x, y = (cx + radius * math.cos(angle), cy + radius * math.sin(angle)) if step < count else end[:2]
-            yield from self._move_to((x, y, start[2] + share * (end[2] - start[2])), filament / count, feed)
+            point = x, y, start[2] + share * (end[2] - start[2])
+            if not (yield from self._move_to(point, filament / count, feed, step == count)):
+                return
 
     def _do_g4(self, words: Words) -> Steps:
         until = words.get("S", words.get("P", 0.0) / 1e3)
@@ -200,6 +217,7 @@ class Commands:
         position = list(self._motion.target_m)
         for axis in axes:
             position[axis] = kinematics.axes()[axis].home
+            self._plant.axes.homed(axis)
         self._motion.set_position((position[0], position[1], position[2], position[3]))
 
     def _do_g80(self, words: Words) -> Steps:
@@ -229,7 +247,10 @@ class Commands:
         yield self._idle
         position = list(self._motion.target_m)
         for axis, letter in enumerate("XYZ"):
-            position[axis] = words.get(letter, position[axis] / self._unit_m) * self._unit_m
+            value = words.get(letter, math.nan)
+            if value == value:
+                self._plant.axes.offset_m[axis] += position[axis] - value * self._unit_m
+                position[axis] = value * self._unit_m
         self._motion.set_position((position[0], position[1], position[2], position[3]))
         if "E" in words:
             self._e_m = words["E"] * self._unit_m
@@ -370,6 +391,12 @@ class Commands:
     def _do_m110(self, words: Words) -> Steps:
         if words.get("N", math.nan) == words.get("N"):
             self._firmware.set_line_number(int(words["N"]))
+        yield from ()
+
+    def _do_m111(self, words: Words) -> Steps:
+        level = words.get("S", math.nan)
+        self.echoes = self.echoes if math.isnan(level) else bool(int(level) & 1)
+        self._firmware.say("echo:DEBUG:" + ("ECHO" if self.echoes else "off"))
         yield from ()
 
     def _do_m114(self, words: Words) -> Steps:

@@ -4,7 +4,7 @@
     {"t": 812.044310, "event": "motion_begin"}
     {"t": 812.244871, "event": "motion_end"}
 
-Other events: `reset`, `halted`, `heater` (heater, target_c), `rx_overflow` (bytes), `thermal_fault`, `quickstop`.
+The package's README lists all events and their fields.
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from industriverse_core.machine import MachineProfile
+from machine_node.virtual.axes import Phase
+from machine_node.virtual.instructions import Instruction
 
 Axes = tuple[float, float, float, float]  # x, y, z, filament [m]
 MINIMUM_SPEED_M_S = 5e-5  # Marlin's MINIMUM_PLANNER_SPEED
@@ -55,6 +57,9 @@ class Block:
     acceleration_m_s2: float
     max_entry_m_s: float  # by the corner before it
     added_s: float
+    instruction: Instruction | None = None
+    last: bool = True  # of its instruction
+    followers: list[Instruction] = field(default_factory=list)  # moves without length, done when this one is
     # set when it begins
     entry_m_s: float = 0.0
     exit_m_s: float = 0.0
@@ -89,6 +94,22 @@ class Block:
             return self.length_m - self.exit_m_s * left - 0.5 * a * left * left
         return 0.5 * (self.entry_m_s + self.cruise_m_s) * rise + self.cruise_m_s * (t - rise)
 
+    def phases(self, until_s: float) -> list[Phase]:
+        """Its stretches of constant acceleration up to a time; of moves of the filament alone, none."""
+        path = math.sqrt(sum(part * part for part in self.delta_m[:3]))
+        if path <= 1e-6 or self.acceleration_m_s2 >= CYCLE_M_S2:
+            return []
+        unit = (self.delta_m[0] / path, self.delta_m[1] / path, self.delta_m[2] / path)
+        a = self.acceleration_m_s2
+        rise, fall = (self.cruise_m_s - self.entry_m_s) / a, (self.cruise_m_s - self.exit_m_s) / a
+        edges = (self.begin_s, self.begin_s + rise, self.end_s - fall, self.end_s)
+        speeds = (self.entry_m_s, self.cruise_m_s, self.cruise_m_s)
+        return [
+            Phase(begin, min(end, until_s), unit, speed, acceleration)
+            for begin, end, speed, acceleration in zip(edges, edges[1:], speeds, (a, 0.0, -a), strict=False)
+            if min(end, until_s) > begin
+        ]
+
     def point_m(self, at_s: float) -> Axes:
         """Axes at a time during the move."""
         share = self.way_m(at_s) / self.length_m
@@ -105,6 +126,7 @@ class Motion:
         horizon: blocks that the look-ahead sees; 0 = all. A buffer that is deeper only because physics runs
             faster must not plan further ahead than the real one.
         on_begin, on_end: called with the time at which motion starts from and comes to rest.
+        on_done: called with (time, block) as each block ends.
     """
 
     def __init__(
@@ -114,12 +136,13 @@ class Motion:
         horizon: int = 0,
         on_begin: Callable[[float], None] = lambda _: None,
         on_end: Callable[[float], None] = lambda _: None,
+        on_done: Callable[[float, Block], None] = lambda _, __: None,
     ) -> None:
         self.capacity = capacity
         self.limits = Limits.of(profile)
         self._profile = profile
         self._horizon = horizon or capacity - 1
-        self._on_begin, self._on_end = on_begin, on_end
+        self._on_begin, self._on_end, self._on_done = on_begin, on_end, on_done
         self._blocks: deque[Block] = deque()  # the first one moves once `_running`
         self._running: Block | None = None
         self._rest_m: Axes = (0.0, 0.0, 0.0, 0.0)  # where the axes are while nothing moves
@@ -159,13 +182,23 @@ class Motion:
         """Where the axes are."""
         return self._rest_m if self._running is None else self._running.point_m(at_s)
 
+    def newest(self) -> Block | None:
+        """The block that was added last, if it has not ended."""
+        return self._blocks[-1] if self._blocks else None
+
+    def running(self) -> Block | None:
+        """The block that moves."""
+        return self._running
+
     def travelled_m(self, at_s: float) -> float:
         """Path length since power-on [m]."""
         return self._travelled_m + (0.0 if self._running is None else self._running.way_m(at_s))
 
     # --- adding ---
 
-    def add(self, target_m: Axes, feed_m_s: float, at_s: float) -> bool:
+    def add(
+        self, target_m: Axes, feed_m_s: float, at_s: float, instruction: Instruction | None = None, last: bool = True
+    ) -> bool:
         """Plan a straight move. False when it is too short to be one. The caller has checked `free`."""
         x0, y0, z0, e0 = self.target_m
         dx, dy, dz, de = target_m[0] - x0, target_m[1] - y0, target_m[2] - z0, target_m[3] - e0
@@ -187,7 +220,9 @@ class Motion:
         safe = self._safe_speed(speeds, nominal)
         junction = self._junction_speed(speeds, nominal, safe)
         self._previous = (speeds, nominal, safe)
-        self._blocks.append(Block((dx, dy, dz, de), length, nominal, acceleration, junction, at_s))
+        self._blocks.append(
+            Block((dx, dy, dz, de), length, nominal, acceleration, junction, at_s, instruction, last)
+        )  # fmt: skip
         self.advance(at_s)
         return True
 
@@ -254,6 +289,7 @@ class Motion:
                 self._last_end_s = running.end_s
                 self._running = None
                 self._blocks.popleft()
+                self._on_done(running.end_s, running)
             if not self._blocks:
                 if self._moving:
                     self._moving = False
@@ -278,9 +314,10 @@ class Motion:
             self._moving = True
             self._on_begin(begin)
 
-    def halt(self, at_s: float) -> None:
-        """Stop at once and forget the buffer (M410, kill). The axes stay where they are."""
+    def halt(self, at_s: float) -> list[Block]:
+        """Stop at once and forget the buffer (M410, kill). The axes stay where they are. Returns what was dropped."""
         self.advance(at_s)
+        dropped = list(self._blocks)
         if self._running is not None:
             self._travelled_m += self._running.way_m(at_s)
             self._rest_m = self._running.point_m(at_s)
@@ -291,6 +328,7 @@ class Motion:
         if self._moving:
             self._moving = False
             self._on_end(at_s)
+        return dropped
 
     def set_position(self, position_m: Axes) -> None:
         """G92 and homing: rename where the axes are. The planner must be idle."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from industriverse_core.machine import Heater as HeaterProfile
 from industriverse_core.machine import MachineProfile
+from machine_node.virtual.axes import Axes, AxisLimits
 
 STEP_S = 0.1  # of the thermal integration and of the control loop
 SPREAD = 0.05  # true parameters lie within this around the profile's
@@ -21,6 +22,9 @@ FILAMENT_J_PER_M3_K = 1240.0 * 1800.0  # volumetric heat capacity of a typical p
 HOTEND_FAN_ON_C = 50.0
 FUNCTIONAL_RANGE_K = 10.0  # outside of it the heater is fully on or off (Marlin's PID_FUNCTIONAL_RANGE)
 MIN_TEMP_C = 5.0
+OPEN_CIRCUIT_C, SHORT_ABOVE_K = -15.0, 100.0  # what the sensor's table ends with
+FAN_HZ, FAN_M_S2 = 117.0, 0.08  # of the part-cooling fan at full speed
+DRAG_M_S2 = 0.4  # shake [m/s^2] of a part that is dragged about
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,11 @@ class HeaterPlant:
         self._sensor_c = ambient_c
         self.measured_c = ambient_c
         self.target_c = 0.0
-        self.duty = 0.0
+        self.duty = 0.0  # that the controller asks for
+        self.stuck_duty: float | None = None  # a fault: what the heater gets instead
+        self.sensor_circuit = ""  # a fault: "open" or "short"
+        self.frozen = False  # the controller's program hangs: the duty stays
+        self._drift_k = self._drift_k_s = 0.0
         self._integral = 0.0
         self._in_range = False
         self._reached = False
@@ -90,14 +98,33 @@ class HeaterPlant:
             self._watch_from_c, self._in_range = self.measured_c, False
         self.target_c = target_c
 
-    def step(self, dt_s: float, fan: float, drawn_w: float) -> str | None:
+    def set_drift(self, rate_k_s: float) -> None:
+        """A fault: from now on the reading wanders off; 0 = it is right again."""
+        self._drift_k_s = rate_k_s
+        if not rate_k_s:
+            self._drift_k = 0.0
+
+    def electric_w(self, supply: float = 1.0) -> float:
+        """Power that the heater takes now; `supply` is the voltage over its nominal value."""
+        duty = self.duty if self.stuck_duty is None else self.stuck_duty
+        return duty * self.power_w * supply * supply
+
+    def step(self, dt_s: float, fan: float, drawn_w: float, supply: float = 1.0) -> str | None:
         """Integrate, measure, control. `drawn_w` is heat taken by filament. Returns a fault's name or None."""
         loss = (self._loss + self._fan_loss * fan) * (self.block_c - self._ambient_c)
-        self.block_c += dt_s * (self.duty * self.power_w - loss - drawn_w) / self._capacity
+        self.block_c += dt_s * (self.electric_w(supply) - loss - drawn_w) / self._capacity
         self._sensor_c += dt_s * (self.block_c - self._sensor_c) / self._lag_s
-        self.measured_c = self._sensor_c + self._noise()
+        self._drift_k += self._drift_k_s * dt_s
+        self.measured_c = self._reading()
+        if self.frozen:
+            return None
         self._control(dt_s)
         return self._protect(dt_s)
+
+    def _reading(self) -> float:
+        if self.sensor_circuit:
+            return OPEN_CIRCUIT_C if self.sensor_circuit == "open" else self.max_c + SHORT_ABOVE_K
+        return self._sensor_c + self._drift_k + self._noise()
 
     def _control(self, dt_s: float) -> None:
         error = self.target_c - self.measured_c
@@ -132,6 +159,29 @@ class HeaterPlant:
         return "Thermal Runaway" if self._below_s > protection.period_s else None
 
 
+@dataclass(slots=True)
+class Filament:
+    """The filament's way through the nozzle.
+
+    Attributes:
+        present: False = it has run out.
+        passing: share of the asked flow that a clogged nozzle lets through; the drive grinds the rest.
+        asked_m3, extruded_m3: since power-on.
+    """
+
+    present: bool = True
+    passing: float = 1.0
+    asked_m3: float = 0.0
+    extruded_m3: float = 0.0
+
+    def feed(self, asked_m3: float) -> float:
+        """The drive turns by so much [m^3]. Returns what leaves the nozzle."""
+        extruded = asked_m3 * self.passing if self.present else 0.0
+        self.asked_m3 += asked_m3
+        self.extruded_m3 += extruded
+        return extruded
+
+
 class Plant:
     """Heaters, fans, motors and the electric supply of one printer.
 
@@ -157,6 +207,11 @@ class Plant:
         self._fan_w = self._draw(profile.power.fan)
         self._hotend_fan_w = self._draw(profile.power.hotend_fan)
         self._meter_gain = 1.0 + self._random.uniform(-0.005, 0.005)
+        limits = tuple(AxisLimits(axis.max_speed, axis.max_acceleration) for axis in profile.kinematics.axes())
+        self.axes = Axes(limits, self._random)  # type: ignore[arg-type]
+        self.filament = Filament()
+        self.part_attached = True
+        self.supply = 1.0  # voltage over its nominal value
         self.fan = 0.0
         self.motors_on = False
         self.energy_j = 0.0  # true electric energy since power-on
@@ -171,6 +226,28 @@ class Plant:
         """Both targets to 0."""
         self.hotend.set_target(0.0)
         self.bed.set_target(0.0)
+
+    @property
+    def supply_v(self) -> float:
+        """Voltage of the supply."""
+        return SUPPLY_V * self.supply
+
+    def freeze(self, frozen: bool) -> None:
+        """The controller's program hangs: heaters keep the power that they have."""
+        self.hotend.frozen = self.bed.frozen = frozen
+
+    def shake_m_s2(self) -> float:
+        """Broad-band acceleration beyond that of motion: a loose part under the nozzle."""
+        return 0.0 if self.part_attached else DRAG_M_S2
+
+    def tones(self) -> list[tuple[float, float]]:
+        """(frequency [Hz], amplitude [m/s^2]) of what turns: the part-cooling fan."""
+        return [(FAN_HZ * self.fan, FAN_M_S2 * self.fan)] if self.fan > 0.0 else []
+
+    @property
+    def time_s(self) -> float:
+        """The time to which it was integrated; NaN before the first step."""
+        return self._time_s
 
     def due_s(self) -> float:
         """When the next step is due."""
@@ -188,14 +265,14 @@ class Plant:
             return None
         dt = STEP_S
         speed = max(0.0, way_m - self._way_m) / (steps * dt)
-        flow = max(0.0, filament_m3 - self._filament_m3) / (steps * dt)
+        flow = max(0.0, self.filament.feed(filament_m3 - self._filament_m3)) / (steps * dt)
         self._way_m, self._filament_m3 = way_m, filament_m3
         fault = None
         for _ in range(steps):
             self.energy_j += self.power_w(speed) * dt
             drawn = flow * FILAMENT_J_PER_M3_K * max(0.0, self.hotend.block_c - self.ambient_c)
-            hotend_fault = self.hotend.step(dt, self.fan, drawn)
-            bed_fault = self.bed.step(dt, 0.0, 0.0)
+            hotend_fault = self.hotend.step(dt, self.fan * min(1.0, self.supply), drawn, self.supply)
+            bed_fault = self.bed.step(dt, 0.0, 0.0, self.supply)
             if hotend_fault is not None or bed_fault is not None:
                 fault = f"Hotend: {hotend_fault}" if hotend_fault is not None else f"Bed: {bed_fault}"
         self._time_s += steps * dt
@@ -203,50 +280,10 @@ class Plant:
 
     def power_w(self, speed_m_s: float) -> float:
         """Electric power now, at this path speed [W]."""
-        power = self._electronics_w + self.hotend.duty * self.hotend.power_w + self.bed.duty * self.bed.power_w
+        power = self._electronics_w + self.hotend.electric_w(self.supply) + self.bed.electric_w(self.supply)
         power += self.fan * self._fan_w + self._motion_w_per_m_s * speed_m_s
         if self.motors_on:
             power += self._motors_w
         if self.hotend.block_c > HOTEND_FAN_ON_C:
             power += self._hotend_fan_w
         return power
-
-
-class Meter:
-    """An INA219-like power meter on the supply: gain error, noise, and a counter of joules.
-
-    Args:
-        plant: what it measures.
-        seed: of its noise.
-    """
-
-    PERIOD_S = 0.1
-
-    def __init__(self, plant: Plant, seed: int) -> None:
-        self._plant = plant
-        self._random = random.Random(seed)
-        self._gain = 1.0 + self._random.uniform(-0.005, 0.005)
-        self._started_s = math.nan
-        self._last_s = math.nan
-        self._last_j = 0.0
-        self._counter_j = 0.0
-
-    def due_s(self) -> float:
-        """When the next line is due."""
-        return self._last_s + self.PERIOD_S
-
-    def read(self, at_s: float) -> bytes:
-        """A line, or nothing while none is due. The power is the mean since the last line."""
-        if math.isnan(self._last_s):
-            self._started_s = self._last_s = at_s
-            self._last_j = self._plant.energy_j
-        elapsed = at_s - self._last_s
-        if elapsed < self.PERIOD_S:
-            return b""
-        mean_w = self._gain * (self._plant.energy_j - self._last_j) / elapsed
-        self._last_s, self._last_j = at_s, self._plant.energy_j
-        power = max(0.0, mean_w + self._random.gauss(0.0, 0.15))
-        self._counter_j += power * elapsed
-        volts = SUPPLY_V - 0.02 * power / SUPPLY_V + self._random.gauss(0.0, 0.004)
-        uptime_ms = round((at_s - self._started_s) * 1e3)
-        return b"%d,%.3f,%.4f,%.3f,%.2f\n" % (uptime_ms, volts, power / volts, power, self._counter_j)

@@ -11,6 +11,7 @@ from pathlib import Path
 from industriverse_core.errors import ErrorCode, MachineError
 
 MAX_PENDING_BYTES = 65536
+UNPLUGGED = -1
 
 
 class Port:
@@ -23,22 +24,36 @@ class Port:
 
     def __init__(self, link: Path) -> None:
         self._link = link
+        self._pending = bytearray()
+        self.connected = False
+        self.device = ""
+        self._master = UNPLUGGED
+        self.plug()
+
+    def plug(self) -> None:
+        """Make the pseudo-terminal and its link. Raises MachineError (PORT_UNAVAILABLE)."""
         self._master, slave = os.openpty()
         tty.setraw(slave)
         self.device = os.ttyname(slave)
         os.close(slave)
         os.set_blocking(self._master, False)
-        self._pending = bytearray()
         self._poll = select.poll()
         self._poll.register(self._master, select.POLLIN)
-        self.connected = False
         try:
             self._make_link()
         except OSError as error:
             os.close(self._master)
+            self._master = UNPLUGGED
             raise MachineError(
-                ErrorCode.PORT_UNAVAILABLE, f"{link}: cannot be made ({error.strerror}).", "Name another path."
+                ErrorCode.PORT_UNAVAILABLE, f"{self._link}: cannot be made ({error.strerror}).", "Name another path."
             ) from error
+
+    def unplug(self) -> None:
+        """The cable is pulled: a host's reads fail, the link is gone. `plug` brings it back."""
+        self.close()
+        self._master = UNPLUGGED
+        self.connected = False
+        self._pending.clear()
 
     def _make_link(self) -> None:
         if self._link.exists() and not self._link.is_symlink():
@@ -54,6 +69,8 @@ class Port:
 
     def check_connection(self) -> bool:
         """True when a host has just opened the port."""
+        if self._master == UNPLUGGED:
+            return False
         events = self._poll.poll(0)
         hung_up = bool(events and events[0][1] & select.POLLHUP)
         opened = not hung_up and not self.connected
@@ -86,6 +103,8 @@ class Port:
 
     def close(self) -> None:
         """Close and remove the link, if it is still ours."""
+        if self._master == UNPLUGGED:
+            return
         with suppress(OSError):
             if os.readlink(self._link) == self.device:
                 self._link.unlink()

@@ -1,4 +1,4 @@
-"""A program as a sequence of pieces that a Marlin controller can be given one at a time.
+"""A program as a sequence of pieces that a controller can be given one at a time.
 
 A move is cut in time: along a straight line into collinear pieces, along an arc by angle, each short enough that
 the streamer can keep the controller's queue below its limit. What the pieces do together is what the move did.
@@ -13,12 +13,12 @@ from enum import IntEnum
 import numpy as np
 
 from industriverse_core.errors import ErrorCode, MachineError
-from industriverse_core.gcode import write_instruction
 from industriverse_core.machine import MachineProfile
 from industriverse_core.motion import MotionPlan, path_point
 from industriverse_core.program import Op, Plane, Program
 from industriverse_core.telemetry import Vector
 from industriverse_core.units import filament_area_m2
+from machine_node.streaming.dialect import Dialect, decimal
 
 QUEUE_LIMIT_S = 0.2  # steady seconds of motion in the controller; the contract (docs/safety.md)
 QUEUE_TARGET_S = 0.18  # what the streamer fills up to: the rest covers the error of the time estimate
@@ -27,14 +27,11 @@ SHORTEST_PIECE_S = 0.02
 LARGEST = 1e3  # [m], [m/s], [m^3], turns: no machine, but every computation stays finite
 LARGEST_VALUE = 1e9
 SLOWEST_M_S = 1e-7
+PLANE_AXES = {Plane.XY: (0, 1), Plane.ZX: (2, 0), Plane.YZ: (1, 2)}
+SAME_PLACE_M = 1e-9
 CHUNK = 4096  # instructions whose columns are unpacked at once
 
-_BARRIERS = (
-    Op.HOME, Op.LEVEL_BED, Op.WAIT_HEATER, Op.MOTORS_OFF, Op.PROGRAM_STOP, Op.OPTIONAL_PROGRAM_STOP, Op.PROGRAM_END,
-)  # fmt: skip
-_INSTANT = (Op.NOP, Op.SET_HEATER, Op.SET_FAN, Op.SET_LIMIT, Op.SET_PRESSURE_ADVANCE)
-_MOTION = (Op.STRAIGHT_TRAVERSE, Op.STRAIGHT_FEED, Op.ARC_FEED)
-_SENDABLE = (*_BARRIERS, *_INSTANT, *_MOTION, Op.DWELL)
+MOTION = (Op.STRAIGHT_TRAVERSE, Op.STRAIGHT_FEED, Op.ARC_FEED)
 
 
 class Kind(IntEnum):
@@ -45,6 +42,9 @@ class Kind(IntEnum):
     DWELL = 2  # takes `duration_s` and does not move
     WAIT = 3  # takes an unknown time, until it is acknowledged; does not move
     CYCLE = 4  # the same, but the controller moves for a time that only it knows (homing, levelling)
+
+
+BARRIERS = (Kind.WAIT, Kind.CYCLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,26 +106,10 @@ class _Ramp:
         return min(1.0, max(0.0, way / self.length_m)), speed
 
 
-def check_sendable(program: Program) -> None:
-    """Raise MachineError (PROTOCOL) at the first instruction that a Marlin printer is never sent, InputError for what
-    its dialect cannot say."""
-    arc_elsewhere = (program.op == Op.ARC_FEED) & (program.target != Plane.XY)
-    wrong = np.flatnonzero(~np.isin(program.op, _SENDABLE) | arc_elsewhere)
-    if len(wrong):
-        op = int(program.op[wrong[0]])
-        name = Op(op).name if op in set(Op) else str(op)
-        raise _unsendable(program, int(wrong[0]), f"is {name}, which a Marlin printer is not sent")
-    _check_values(program)
-    commands = np.flatnonzero(~np.isin(program.op, (*_MOTION, Op.DWELL)))
-    said = np.stack([program.columns[name][commands].astype(float) for name in ("op", "target", "value")])
-    for row in np.unique(said, axis=1, return_index=True)[1].tolist():
-        write_instruction(program, int(commands[row]), "marlin")
-
-
-def _check_values(program: Program) -> None:
+def check_values(program: Program) -> None:
     """Raise MachineError (PROTOCOL) at a number that no plan and no text can be made of."""
     columns = program.columns
-    moves, arcs = np.isin(program.op, _MOTION), program.op == Op.ARC_FEED
+    moves, arcs = np.isin(program.op, MOTION), program.op == Op.ARC_FEED
     everywhere = np.ones(len(program), dtype=bool)
     limits = [
         ("x_m", everywhere, LARGEST), ("y_m", everywhere, LARGEST), ("z_m", everywhere, LARGEST),
@@ -137,16 +121,17 @@ def _check_values(program: Program) -> None:
         if len(wrong):
             index = int(wrong[0])
             seen = f"has {name} = {columns[name][index]}; finite numbers up to {limit:g} are allowed"
-            raise _unsendable(program, index, seen)
+            raise unsendable(program, index, seen)
     feed = columns["feed_m_s"]
     wrong = np.flatnonzero(moves & ~np.isnan(feed) & ~((feed >= SLOWEST_M_S) & (feed <= LARGEST)))
     if len(wrong):
         index = int(wrong[0])
         seen = f"has a feed of {feed[index]:g} m/s; {SLOWEST_M_S:g} to {LARGEST:g} m/s is allowed"
-        raise _unsendable(program, index, seen)
+        raise unsendable(program, index, seen)
 
 
-def _unsendable(program: Program, index: int, seen: str) -> MachineError:
+def unsendable(program: Program, index: int, seen: str) -> MachineError:
+    """The refusal of one instruction."""
     line = int(program.line[index])
     return MachineError(
         ErrorCode.PROTOCOL,
@@ -163,9 +148,21 @@ class PieceMaker:
         plan: its motion plan for this machine.
         profile: the machine.
         time_scale: physics seconds in a steady second.
+        dialect: the controller's.
+        origin_m: where the tool stands at the program's start (0, 0, 0); added to every position.
     """
 
-    def __init__(self, program: Program, plan: MotionPlan, profile: MachineProfile, time_scale: float) -> None:
+    def __init__(
+        self,
+        program: Program,
+        plan: MotionPlan,
+        profile: MachineProfile,
+        time_scale: float,
+        dialect: Dialect,
+        origin_m: Vector = (0.0, 0.0, 0.0),
+    ) -> None:
+        self._dialect = dialect
+        self._origin_m = origin_m
         self._program = program
         self._plan = plan
         self._rapid_m_s = profile.kinematics.rapid_speed
@@ -176,9 +173,10 @@ class PieceMaker:
         self._done_s = 0.0  # physics time of the current move that is already cut off
         self._chunk_start = 0
         self._chunk_end = 0
-        self._position: Vector = (0.0, 0.0, 0.0)  # end of the last piece
-        self._moves = False  # the planner may hold moves that no M400 has waited for
+        self._position: Vector = origin_m  # end of the last piece
+        self._moves = False  # the planner may hold moves that no wait has waited for
         self._cycled = False  # the controller's own motion has ended where only the controller knows
+        self._tool_m = 0.0  # length offset in force
         self._feed_text = ""
         self._fed_mm = 0.0  # filament of the whole program so far, exact
         self._written_mm = 0.0  # the same as written, so that rounding does not add up
@@ -193,18 +191,22 @@ class PieceMaker:
         if self._index >= self._chunk_end and self._index < self._total:
             self._unpack()
         op = self._ops[self._index - self._chunk_start] if self._index < self._total else None
-        if self._moves and (self._cycled or op in _BARRIERS):
+        if self._moves and (self._cycled or op in self._dialect.barriers):
             return self._wait_for_moves()
         if op is None:
             return None
-        if op in _MOTION:
+        if op in MOTION:
             piece = self._motion(op, speed_scale, slowdown)
             self._moves = True
             return piece
         return self._dwell() if op == Op.DWELL else self._command(op)
 
+    def start_from(self, position_m: Vector) -> None:
+        """The tool stands here, not at the program's start. Before the first piece."""
+        self._position = position_m
+
     def _wait_for_moves(self) -> Piece:
-        """M400: its acknowledgement is the controller's word that every move before it has ended.
+        """Its acknowledgement is the controller's word that every move before it has ended.
 
         Before a barrier, so that the barrier never queues behind motion: M410 would flush the motion and the barrier
         would then begin. After the first move since a cycle (a CYCLE itself): nobody knows how far that one goes.
@@ -212,7 +214,7 @@ class PieceMaker:
         kind = Kind.CYCLE if self._cycled else Kind.DWELL
         self._moves = self._cycled = False
         instruction = self._index if self._done_s > 0.0 else self._index - 1
-        return Piece("M400", instruction, kind, 0.0, 0.0, self._position, self._position, 0, False)
+        return Piece(self._dialect.wait, instruction, kind, 0.0, 0.0, self._position, self._position, 0, False)
 
     def _unpack(self) -> None:
         """Columns of the next instructions as plain lists: indexing numpy one by one is slow."""
@@ -220,7 +222,8 @@ class PieceMaker:
         columns, plan = self._program.columns, self._plan
         self._chunk_start, self._chunk_end = start, end
         self._ops = columns["op"][start:end].tolist()
-        self._ends = list(zip(*(columns[name][start:end].tolist() for name in ("x_m", "y_m", "z_m")), strict=True))
+        ends = (columns[name][start:end] + self._origin_m[axis] for axis, name in enumerate(("x_m", "y_m", "z_m")))
+        self._ends = list(zip(*(values.tolist() for values in ends), strict=True))
         self._feeds = columns["feed_m_s"][start:end].tolist()
         self._extrusions = columns["extrude_m3"][start:end].tolist()
         arrays = (
@@ -231,28 +234,41 @@ class PieceMaker:
     def _command(self, op: int) -> Piece:
         """Everything that is not a move."""
         index = self._index
-        position = self._ends[index - self._chunk_start]
-        text = write_instruction(self._program, index, "marlin") or ""
+        row = index - self._chunk_start
+        position = self._position if self._dialect.starts_anywhere else self._ends[row]
+        if op == Op.USE_TOOL_LENGTH_OFFSET:
+            position = self._other_tip(index, row)
+        text = self._dialect.command(self._program, index)
         kind = Kind.INSTANT
-        if op in (Op.HOME, Op.LEVEL_BED):
+        if op in self._dialect.cycles:
             kind = Kind.CYCLE
-        elif op in _BARRIERS and text:
+        elif op in self._dialect.barriers and text:
             kind = Kind.WAIT
+        elif op in self._dialect.synchronising and text:
+            kind = Kind.DWELL
         self._cycled = self._cycled or kind is Kind.CYCLE
-        piece = Piece(text, index, kind, 0.0, 0.0, self._position, position, 0, True, kind is not Kind.INSTANT)
+        piece = Piece(text, index, kind, 0.0, 0.0, self._position, position, 0, True, kind in BARRIERS)
         self._position = position
         self._feed_text = ""
         self._index += 1
         return piece
 
+    def _other_tip(self, index: int, row: int) -> Vector:
+        """Where the tool's tip is by another length offset: nothing moves, its Z is another one."""
+        tool_m = float(self._program.columns["value"][index])
+        (x, y, z), programmed_z = self._position, self._ends[row][2]
+        z += self._tool_m - tool_m
+        self._tool_m = tool_m
+        return x, y, programmed_z if abs(z - programmed_z) < SAME_PLACE_M else z
+
     def _dwell(self) -> Piece:
-        """A part of a dwell, short enough that a stop need not wait for it; whole milliseconds, as Marlin reads."""
+        """A part of a dwell, short enough that a stop need not wait for it; whole steps, as the controller reads."""
         whole_s = self._ramps[self._index - self._chunk_start][0]
-        left_s = whole_s - self._done_s
-        longest_s = max(1e-3, math.floor(LONGEST_PIECE_S * self._scale * 1e3) * 1e-3)
+        left_s, step_s = whole_s - self._done_s, self._dialect.dwell_step_s
+        longest_s = max(step_s, math.floor(LONGEST_PIECE_S * self._scale / step_s + 1e-9) * step_s)
         last = left_s <= longest_s
         part_s = left_s if last else longest_s
-        text = f"G4 P{round(part_s * 1e3)}" if whole_s > 0.0 else "M400"  # no time: wait for the moves before it
+        text = self._dialect.dwell(part_s) if whole_s > 0.0 else self._dialect.wait
         piece = Piece(text, self._index, Kind.DWELL, part_s / self._scale, 0.0, self._position, self._position, 0, last)
         self._done_s = 0.0 if last else self._done_s + part_s
         self._index += last
@@ -260,11 +276,20 @@ class PieceMaker:
 
     def _motion(self, op: int, speed_scale: float, slowdown: float) -> Piece:
         row = self._index - self._chunk_start
+        speed_scale = self._dialect.reachable_scale(speed_scale, op == Op.STRAIGHT_TRAVERSE)
         ramp = _Ramp(*self._ramps[row])
         tail_limit = ramp.cruise_m_s / (2.0 * ramp.acceleration_m_s2) if ramp.acceleration_m_s2 > 0.0 else 0.0
         # a queue of one piece less must still be long enough to brake from this speed, or the speed would oscillate
-        longest = QUEUE_TARGET_S - 2.0 * tail_limit / self._scale - 0.02
+        queue, tail_limit = self._dialect.queue, tail_limit / self._scale
+        longest = queue.allowed_s(tail_limit) - 2.0 * tail_limit - 0.02
         longest = min(LONGEST_PIECE_S, max(SHORTEST_PIECE_S, longest)) * self._scale * speed_scale / slowdown
+        if (
+            self._dialect.starts_anywhere
+            and self._done_s == 0.0
+            and self._position == self._ends[row]
+            and op != Op.ARC_FEED
+        ):
+            return self._no_motion()
         left = ramp.duration_s - self._done_s
         count = max(1, math.ceil(left / longest - 1e-9))
         if op == Op.ARC_FEED:  # one G2 or G3 turns by less than a full circle
@@ -280,7 +305,7 @@ class PieceMaker:
             self._index,
             Kind.MOTION,
             (until - since) / self._scale / speed_scale,
-            min(tail / self._scale, QUEUE_TARGET_S - LONGEST_PIECE_S),
+            tail / self._scale if queue.follows_braking else min(tail / self._scale, queue.target_s - LONGEST_PIECE_S),
             self._position,
             end,
             -1 if op == Op.ARC_FEED else int(ramp.length_m > 0.0),
@@ -293,50 +318,59 @@ class PieceMaker:
             self._done_s = 0.0
         return piece
 
+    def _no_motion(self) -> Piece:
+        """The tool is there already: nothing to send."""
+        piece = Piece("", self._index, Kind.INSTANT, 0.0, 0.0, self._position, self._position, 0, True)
+        self._index += 1
+        return piece
+
     def _point(self, row: int, op: int, begin: float, fraction: float) -> Vector:
         """The tool's position at a fraction of the current move."""
         end: Vector = self._ends[row]
         if fraction >= 1.0:
             return end
         if op == Op.ARC_FEED:
-            return path_point(self._program, self._index, fraction)
+            x, y, z = (
+                a + b for a, b in zip(path_point(self._program, self._index, fraction), self._origin_m, strict=True)
+            )
+            return x, y, z
         share = (fraction - begin) / (1.0 - begin)
         x, y, z = (a + share * (b - a) for a, b in zip(self._position, end, strict=True))
         return x, y, z
 
     def _text(self, row: int, op: int, begin: float, fraction: float, end: Vector, speed_scale: float) -> str:
         """The G-code of one piece: absolute millimetres, relative filament, the feed where it changes."""
-        words = ["G0" if op == Op.STRAIGHT_TRAVERSE else "G1"]
         arc = op == Op.ARC_FEED
         if arc:
-            words = self._arc_words()
+            words, fed = self._arc_words(), True
+        else:
+            word, fed = self._dialect.straight(op == Op.STRAIGHT_TRAVERSE, speed_scale)
+            words = [word]
         for letter, old, new in zip("XYZ", self._position, end, strict=True):
             if new != old or arc or self._cycled:
-                words.append(f"{letter}{_decimal(new * 1e3, 4)}")
+                words.append(f"{letter}{decimal(new * 1e3, 4)}")
         extruded = self._extrusions[row] / self._area_m2 * 1e3
         if extruded != 0.0:
             self._fed_mm += extruded * (fraction - begin)
             step = round(self._fed_mm - self._written_mm, 5)
             self._written_mm += step
-            words.append(f"E{_decimal(step, 5)}")
-        feed = self._feeds[row]
-        feed = (feed if feed == feed else self._rapid_m_s) * speed_scale  # NaN = rapid
-        feed_text = f"F{_decimal(feed * 6e4, 3)}"
-        if feed_text != self._feed_text:
-            words.append(feed_text)
-            self._feed_text = feed_text
-        return " ".join(words)
+            words.append(f"E{decimal(step, 5)}")
+        if fed:
+            feed = self._feeds[row]
+            feed = (feed if feed == feed else self._rapid_m_s) * self._dialect.feed_scale(speed_scale)  # NaN = rapid
+            feed_text = f"F{decimal(feed * 6e4, 3)}"
+            if feed_text != self._feed_text or self._dialect.repeats_feed:
+                words.append(feed_text)
+                self._feed_text = feed_text
+        return self._dialect.separator.join(words)
 
     def _arc_words(self) -> list[str]:
-        """G2 or G3 with the centre relative to the piece's start."""
+        """G2 or G3 with the centre relative to the piece's start; the plane, where it is not XY."""
         columns, index = self._program.columns, self._index
-        i_m = float(columns["center_1_m"][index]) - self._position[0]
-        j_m = float(columns["center_2_m"][index]) - self._position[1]
+        plane = Plane(int(columns["target"][index]))
+        first, second = PLANE_AXES[plane]
+        one_m = float(columns["center_1_m"][index]) + self._origin_m[first] - self._position[first]
+        two_m = float(columns["center_2_m"][index]) + self._origin_m[second] - self._position[second]
         code = "G3" if columns["turns"][index] > 0 else "G2"
-        return [code, f"I{_decimal(i_m * 1e3, 4)}", f"J{_decimal(j_m * 1e3, 4)}"]
-
-
-def _decimal(value: float, places: int) -> str:
-    """A number without exponent and without trailing zeros (Marlin knows no exponents)."""
-    text = f"{value:.{places}f}".rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "") else text
+        words = [code, f"{'IJK'[first]}{decimal(one_m * 1e3, 4)}", f"{'IJK'[second]}{decimal(two_m * 1e3, 4)}"]
+        return [*self._dialect.plane(plane), *words]

@@ -1,0 +1,1 @@
+"""Side doors: other software looks at the cell through them. None of them can make anything move."""

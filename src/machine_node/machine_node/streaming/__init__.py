@@ -1,0 +1,1 @@
+"""What all controller families share: cutting moves, which line may go now, whether the machine follows."""
