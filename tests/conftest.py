@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -13,18 +14,22 @@ import pytest
 import industriverse_msgs.msg as im
 from industriverse_bringup.description import load_cell, processes
 from industriverse_bringup.supervisor import Supervisor
+from industriverse_core.errors import ErrorCode
+from industriverse_core.machine import load_machine
 from industriverse_core.store import CellPaths
 from industriverse_msgs.action import RunJob
 from industriverse_msgs.srv import ArmProgram, ClearStop, ListJobs, SubmitJob
 from industriverse_ros import names, qos
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+MILL_CELL = EXAMPLES.parent / "launch" / "config" / "cells" / "mill.yaml"
 MACHINE = "prusa_mk3s"
 PERMIT_VALID_S = 0.15
+MOTION_WORD = re.compile(r"(?<![A-Z0-9.])G(?:[0-3]|28|29|80)(?![0-9.])|(?<=[0-9])G[0-3](?![0-9.])|^\$H")
 
 
 class Journal:
-    """What really happened at the virtual printer, by its own record (steady clock)."""
+    """What really happened at the virtual machine, by its own record (steady clock)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,7 +44,7 @@ class Journal:
     def motion_commands(self) -> list[str]:
         """Lines with a move or a homing that reached the serial port."""
         lines = [event["line"].split("*")[0] for event in self.events("rx")]
-        return [line for line in lines if {"G0", "G1", "G2", "G3", "G28", "G29", "G80"} & set(line.split())]
+        return [line for line in lines if MOTION_WORD.search(line)]
 
     def last_motion_s(self) -> float:
         """When the axes last stopped; now if they move."""
@@ -58,13 +63,16 @@ class Cell:
         from rclpy.executors import SingleThreadedExecutor
 
         self.cell = load_cell(str(description))
+        self.machine = machine = load_machine(self.cell.machine.profile).id
         self.directory = home / self.cell.id
         self.paths = CellPaths(self.directory)
         self.paths.run.mkdir(parents=True, exist_ok=True)
-        self.journal = Journal(self.paths.printer_journal)
+        self.journal = Journal(self.paths.machine_journal)
         self.respawn = respawn
         self.supervisor = Supervisor(self.cell.id, self.paths.log, os.environ)
-        self.supervisor.start(processes(self.cell, self.directory, speed))
+        started = processes(self.cell, self.directory, speed)
+        self.process_count = len(started)
+        self.supervisor.start(started)
         self.node = rclpy.create_node("observer", namespace=self.cell.id)
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
@@ -77,10 +85,10 @@ class Cell:
         self.permits: list[tuple[float, im.MotionPermit]] = []
         watch = self.node.create_subscription
         watch(im.JobState, names.JOB_STATE, self._on_job, qos.EVENT)
-        watch(im.SafetyState, names.safety_state(MACHINE), lambda msg: setattr(self, "safety", msg), qos.STATE)
-        watch(im.MachineTelemetry, names.telemetry(MACHINE), lambda msg: setattr(self, "telemetry", msg), qos.SENSOR)
-        watch(im.ExecutionTrace, names.execution_trace(MACHINE), lambda msg: setattr(self, "trace", msg), qos.EVENT)
-        watch(im.MotionPermit, names.permit(MACHINE), self._on_permit, qos.PERMIT)
+        watch(im.SafetyState, names.safety_state(machine), lambda msg: setattr(self, "safety", msg), qos.STATE)
+        watch(im.MachineTelemetry, names.telemetry(machine), lambda msg: setattr(self, "telemetry", msg), qos.SENSOR)
+        watch(im.ExecutionTrace, names.execution_trace(machine), lambda msg: setattr(self, "trace", msg), qos.EVENT)
+        watch(im.MotionPermit, names.permit(machine), self._on_permit, qos.PERMIT)
         self.stop_publisher = self.node.create_publisher(im.StopRequest, names.STOP_REQUEST, qos.EVENT)
         self.clients = {
             name: self.node.create_client(kind, name)
@@ -169,7 +177,13 @@ class Cell:
         return time.monotonic()
 
     def clear(self, reason: str = "looked at the machine") -> ClearStop.Response:
-        """The operator's two steps."""
+        """The operator's two steps; tried again for a while where the machine is not heard yet (a busy computer)."""
+        deadline = time.monotonic() + 30.0
+        while (answer := self._clear(reason)).error_code == ErrorCode.SOURCE_STALE and time.monotonic() < deadline:
+            self.step(0.5)
+        return answer
+
+    def _clear(self, reason: str) -> ClearStop.Response:
         first = self.call(names.CLEAR_STOP, ClearStop.Request(operator_name="test", reason=reason))
         if first.error_code:
             return first
@@ -179,18 +193,16 @@ class Cell:
     def close(self) -> None:
         """End every process."""
         self.executor.shutdown()
+        self.runner.destroy()
         self.node.destroy_node()
         self.supervisor.stop()
 
 
 @pytest.fixture
-def cells(ros_domain, tmp_path, monkeypatch):
+def cells(ros, tmp_path, monkeypatch):
     """Makes cells; ends them after the test."""
-    import rclpy
-
     monkeypatch.setenv("INDUSTRIVERSE_HOME", str(tmp_path))
     monkeypatch.setenv("INDUSTRIVERSE_ROOT", str(EXAMPLES.parent))
-    rclpy.init()
     made: list[Cell] = []
 
     def make(description: Path | str = "demo", speed: float | None = None, respawn: bool = True) -> Cell:
@@ -200,4 +212,3 @@ def cells(ros_domain, tmp_path, monkeypatch):
     yield make
     for cell in made:
         cell.close()
-    rclpy.try_shutdown()

@@ -69,7 +69,7 @@ OVERVIEW = (ROOT / "docs" / "code_overview.md").read_text()
 PACKAGES = {
     init.parent.name: init.parent for init in [*ROOT.glob("src/*/*/__init__.py"), *ROOT.glob("launch/*/__init__.py")]
 }
-FILE_ENDINGS = {"key", "arrow", "sqlite", "json", "jsonl", "tty", "log", "yaml", "gcode", "py"}
+FILE_ENDINGS = {"key", "arrow", "sqlite", "json", "jsonl", "tty", "log", "yaml", "gcode", "py", "h5"}
 
 
 def resolve(name: str) -> Any:

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from industriverse_core.documents import Document, document_names, load_document, named_document
 from industriverse_core.errors import ErrorCode
-from industriverse_core.machine import load_machine
+from industriverse_core.machine import load_machine, with_stock
 from industriverse_core.store import CellPaths
 
 Value = str | int | float | bool
@@ -32,13 +32,32 @@ class Machine(Document):
 
     profile: str
     virtual: VirtualMachine | None = None
+    stock: str = Field(default="", description="a mill's blank: x0,y0,z0,x1,y1,z1 in mm, or a YAML file")
     port: str = Field(default="", description="serial port of a real machine, e.g. /dev/serial/by-id/...")
-    meter_port: str = Field(default="", description="serial port of the power meter")
+    meter_port: str = Field(default="", description="power meter: serial port, modbus://... or mqtt://...")
+    accelerometer_port: str = Field(default="", description="serial port of the accelerometer")
 
     @model_validator(mode="after")
     def _either(self) -> Machine:
         if (self.virtual is None) == (not self.port):
             raise ValueError("needs either 'virtual' or 'port'")
+        return self
+
+
+class Doors(Document):
+    """Side doors of the cell: other software looks at it. Port 0 = shut."""
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    opcua_port: int = Field(default=0, ge=0, le=65535)
+    mtconnect_port: int = Field(default=0, ge=0, le=65535)
+    foxglove_port: int = Field(default=0, ge=0, le=65535)
+    opcua_nodesets: str = Field(default="", description="folder with OPC Foundation's nodesets; empty = own types")
+    opcua_password_file: str = Field(default="", description="file with the password that OPC UA clients need")
+
+    @model_validator(mode="after")
+    def _some(self) -> Doors:
+        if not (self.opcua_port or self.mtconnect_port or self.foxglove_port):
+            raise ValueError("needs a port of at least one door")
         return self
 
 
@@ -52,6 +71,7 @@ class CellDescription(Document):
     programs: str = Field(default="", description="folder of program files that a sentence can name")
     tariff: str = "default"
     job: str = Field(default="", description="what `./cell up` runs as a demonstration")
+    doors: Doors | None = Field(default=None, description="for other software; nobody listens where it is left out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +85,7 @@ class Process:
     is_node: bool = True
     arguments: tuple[str, ...] = ()
     parameters: dict[str, Value] = field(default_factory=dict)
+    essential: bool = True  # the cell cannot go on where it cannot be started
 
 
 def cells_folder() -> Path:
@@ -95,24 +116,32 @@ def processes(cell: CellDescription, cell_dir: Path, speed: float | None = None)
         cell: the description.
         cell_dir: data folder of the cell.
         speed: replaces the virtual machine's speed; ignored for a real machine.
-    Raises ProfileError for an unknown or wrong machine profile.
+    Raises ProfileError for an unknown or wrong machine profile, InputError for a stock that is no box.
     """
-    load_machine(cell.machine.profile)  # a wrong profile is said once, here, not by every node
+    # a wrong profile or stock is said once, here, not by every node
+    machine_id = with_stock(load_machine(cell.machine.profile), cell.machine.stock, "machine.stock").id
     virtual, paths = cell.machine.virtual, CellPaths(cell_dir)
     port, meter_port, time_scale = cell.machine.port, cell.machine.meter_port, 1.0
+    accelerometer = cell.machine.accelerometer_port
     started: list[Process] = []
     if virtual is not None:
         time_scale = virtual.speed if speed is None else speed
         port, meter_port = str(paths.machine_tty), str(paths.meter_tty)
-        started.append(_virtual_printer(cell, paths, time_scale))
+        accelerometer = str(paths.accelerometer_tty)
+        started.append(_virtual_machine(cell, paths, time_scale))
     common: dict[str, Value] = {
         "machine": cell.machine.profile,
         "cell_dir": str(cell_dir),
         "use_sim_time": virtual is not None,
     }
+    if cell.doors is not None:
+        parameters = {**common, **cell.doors.model_dump()}
+        started.append(
+            Process("doors", "machine_node", "doors_node", "machine_node.doors.node", True, (), parameters, False)
+        )
     own: tuple[tuple[str, dict[str, Value]], ...] = (
-        ("shield", {}),
-        ("twin", {"tariff": cell.tariff}),
+        ("shield", {"stock": cell.machine.stock}),
+        ("twin", {"tariff": cell.tariff, "stock": cell.machine.stock}),
         ("intent", {"programs_dir": str(_programs_folder(cell))}),
         ("conductor", {"approval": cell.approval}),
         ("machine", {"port": port, "meter_port": meter_port, "time_scale": time_scale}),
@@ -121,21 +150,34 @@ def processes(cell: CellDescription, cell_dir: Path, speed: float | None = None)
         Process(name, f"{name}_node", f"{name}_node", f"{name}_node.node", parameters={**common, **parameters})
         for name, parameters in own
     ]
+    started.append(_hub(cell, common, machine_id, accelerometer))
     return tuple(started)
 
 
-def _virtual_printer(cell: CellDescription, paths: CellPaths, speed: float) -> Process:
+def _hub(cell: CellDescription, common: dict[str, Value], machine_id: str, accelerometer: str) -> Process:
+    """The recorder. A cell without it works, and knows less afterwards."""
+    parameters: dict[str, Value] = {
+        "machines": cell.machine.profile,
+        "accelerometers": f"{machine_id}={accelerometer}" if accelerometer else "",
+        **{name: value for name, value in common.items() if name != "machine"},
+    }
+    return Process("hub", "machine_node", "hub_node", "machine_node.hub.node", parameters=parameters, essential=False)
+
+
+def _virtual_machine(cell: CellDescription, paths: CellPaths, speed: float) -> Process:
     assert cell.machine.virtual is not None
     arguments = (
         *("--machine", cell.machine.profile),
         *("--link", str(paths.machine_tty)),
         *("--meter-link", str(paths.meter_tty)),
+        *("--accelerometer-link", str(paths.accelerometer_tty)),
         *("--speed", str(speed)),
         *("--seed", str(cell.machine.virtual.seed)),
-        *("--journal", str(paths.printer_journal)),
+        f"--stock={cell.machine.stock}",  # it may begin with a minus
+        *("--journal", str(paths.machine_journal)),
         "--ros-clock",
     )
-    return Process("virtual_printer", "machine_node", "virtual_printer", "machine_node.virtual.main", False, arguments)
+    return Process("virtual_machine", "machine_node", "virtual_machine", "machine_node.virtual.main", False, arguments)
 
 
 def _programs_folder(cell: CellDescription) -> Path:

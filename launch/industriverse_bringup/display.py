@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from industriverse_core.artefacts import LedgerEntry, Prediction, Quote, Subsystem
-from industriverse_core.program import Heater
+from industriverse_core.program import Heater, Op, Program
 from industriverse_core.states import Safety
 from industriverse_core.telemetry import TelemetrySample
 from industriverse_core.units import duration_text, energy_text
+
+SPINDLE_OPS = (Op.START_SPINDLE_CLOCKWISE, Op.START_SPINDLE_COUNTERCLOCKWISE, Op.STOP_SPINDLE_TURNING)
+
+
+@dataclass(slots=True)
+class Cutting:
+    """What a mill's program says of spindle and feed; telemetry carries neither."""
+
+    program: Program
+    _switches: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._switches = np.flatnonzero(np.isin(self.program.op, SPINDLE_OPS))
+
+    def text(self, instruction: int) -> str:
+        """Spindle and feed as programmed at the instruction in hand."""
+        op, value = self.program.op, self.program.value
+        before = int(np.searchsorted(self._switches, instruction)) - 1  # one that is in hand has not switched yet
+        switch = int(self._switches[before]) if before >= 0 else -1
+        turning = switch >= 0 and op[switch] != Op.STOP_SPINDLE_TURNING
+        words = f"spindle {float(value[switch]) * 60.0 / math.tau if turning else 0.0:5.0f} rpm"
+        if 0 <= instruction < len(op) and op[instruction] == Op.STRAIGHT_TRAVERSE:
+            return f"{words}   rapid"
+        if 0 <= instruction < len(op) and op[instruction] in (Op.STRAIGHT_FEED, Op.ARC_FEED):
+            return f"{words}   feed {float(self.program.columns['feed_m_s'][instruction]) * 6e4:4.0f} mm/min"
+        return words
 
 
 def stage_row(job_id: str, state: str, detail: str) -> RenderableType:
@@ -39,7 +67,8 @@ def prediction_text(prediction: Prediction) -> str:
     return (
         f"{duration_text(time_s.mean)} ({duration_text(time_s.low)} – {duration_text(time_s.high)}), "
         f"{energy_text(energy_j.mean)} ({energy_text(energy_j.low)} – {energy_text(energy_j.high)}), "
-        f"{prediction.material_kg.mean * 1e3:.2f} g, peak {prediction.peak_power_w.mean:.0f} W"
+        + (f"{prediction.material_kg.mean * 1e3:.2f} g, " if prediction.material_kg.mean > 0.0 else "")
+        + f"peak {prediction.peak_power_w.mean:.0f} W"
     )
 
 
@@ -48,25 +77,25 @@ def quote_text(quote: Quote) -> str:
     return f"{quote.total.mean:.2f} {quote.currency} ({quote.total.low:.2f} – {quote.total.high:.2f})"
 
 
-def machine_view(sample: TelemetrySample, permit: str) -> RenderableType:
-    """The running machine: progress, temperatures, watts, permit."""
+def machine_view(sample: TelemetrySample, permit: str, cutting: Cutting | None = None) -> RenderableType:
+    """The running machine: progress, temperatures or spindle and feed, watts, permit."""
     table = Table.grid(padding=(0, 3))
     table.add_row(
         Text(f"{sample.progress:6.1%}", style="bold"),
         ProgressBar(total=1.0, completed=sample.progress, width=30),
         Text(f"permit {permit}", style="green" if permit == "live" else "yellow"),
     )
-    return Group(table, Text("  " + machine_text(sample)))
+    return Group(table, Text("  " + machine_text(sample, cutting)))
 
 
-def machine_line(sample: TelemetrySample, permit: str) -> str:
+def machine_line(sample: TelemetrySample, permit: str, cutting: Cutting | None = None) -> str:
     """The running machine in one line, for a log."""
-    return f"      {sample.progress:6.1%}   {machine_text(sample)}   permit {permit}"
+    return f"      {sample.progress:6.1%}   {machine_text(sample, cutting)}   permit {permit}"
 
 
-def machine_text(sample: TelemetrySample) -> str:
-    """Temperatures, watts and position in one line."""
-    parts = []
+def machine_text(sample: TelemetrySample, cutting: Cutting | None = None) -> str:
+    """Temperatures, spindle and feed, watts and position in one line, as far as the machine has them."""
+    parts = [] if cutting is None else [cutting.text(sample.instruction)]
     for heater, name in ((Heater.HOTEND, "nozzle"), (Heater.BED, "bed")):
         reading = sample.reading(heater)
         if reading is not None:
@@ -93,6 +122,8 @@ def ledger_table(entry: LedgerEntry) -> Table:
             ("material", prediction.material_kg, entry.material_kg, lambda kg: f"{kg * 1e3:.2f} g"),
         )
         for name, estimate, measured, show in rows:
+            if name == "material" and not (estimate.mean > 0.0 or measured > 0.0):  # a mill feeds none
+                continue
             table.add_row(
                 name,
                 show(estimate.mean),
@@ -102,7 +133,7 @@ def ledger_table(entry: LedgerEntry) -> Table:
     for subsystem in Subsystem:
         expected = prediction.energy_by_subsystem_j.get(subsystem) if prediction is not None else None
         measured = entry.energy_by_subsystem_j.get(subsystem)
-        if expected is not None or measured is not None:
+        if (expected is not None and expected.mean > 0.0) or (measured is not None and measured > 0.0):
             table.add_row(
                 f"  {subsystem.name.lower()}",
                 energy_text(expected.mean) if expected else "",

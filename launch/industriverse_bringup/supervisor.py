@@ -100,9 +100,9 @@ class Supervisor:
                 self.on_event(f"{child.item.name} was started again")
 
     def hopeless(self) -> str | None:
-        """The last words of a process that cannot be started because of bad input, or None."""
+        """The last words of an essential process that cannot be started because of bad input, or None."""
         for child in self._children:
-            if child.process is None and child.ended_with == EXIT_BAD_INPUT:
+            if child.item.essential and child.process is None and child.ended_with == EXIT_BAD_INPUT:
                 return self._last_line(child)
         return None
 

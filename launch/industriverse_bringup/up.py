@@ -24,7 +24,7 @@ from industriverse_cli.output import exit_status, print_json
 from industriverse_core.errors import CoreError, ErrorCode, JobError
 from industriverse_core.machine import load_machine
 from industriverse_core.states import JobStage, state_name
-from industriverse_core.store import CellPaths, RunningCell, cell_directory, sole_owner
+from industriverse_core.store import CellPaths, ProgramStore, RunningCell, cell_directory, sole_owner
 from industriverse_ros import convert
 from industriverse_ros.client import ENDED, CellClient
 
@@ -42,6 +42,7 @@ class Session:
     client: CellClient
     console: Console
     started_s: float
+    is_mill: bool = False
     loop_running_s: float = math.nan  # from the start of the command until the machine is active
     _shown: set[tuple[str, int, str]] = field(default_factory=set)
 
@@ -66,20 +67,23 @@ class Session:
 
     def run(self, intent: str) -> im.JobState:
         """Submit a job and show it until it ends."""
-        self.console.print(f"job: {intent}", soft_wrap=True)
+        self.console.print(f"job: {_shown(intent)}", soft_wrap=True)
         job_id = self.client.submit(intent)
         last_text_s = -math.inf
+        cutting: display.Cutting | None = None
         with Live(console=self.console, refresh_per_second=4, transient=True) as live:
             while (job := self.client.jobs.get(job_id)) is None or job.state not in ENDED:
                 self._step()
                 if self.client.telemetry is None or job is None or job.state < im.JobState.PERMITTED:
                     continue
+                if cutting is None and self.is_mill:
+                    cutting = display.Cutting(ProgramStore.load(convert.ref_from_msg(job.program)))
                 sample = convert.telemetry_from_msg(self.client.telemetry)
                 if self.console.is_terminal:
-                    live.update(display.machine_view(sample, self._permit_name()))
+                    live.update(display.machine_view(sample, self._permit_name(), cutting))
                 elif time.monotonic() - last_text_s > 5.0:
                     last_text_s = time.monotonic()
-                    self.console.print(display.machine_line(sample, self._permit_name()), soft_wrap=True)
+                    self.console.print(display.machine_line(sample, self._permit_name(), cutting), soft_wrap=True)
             live.update("")
         return job
 
@@ -117,6 +121,12 @@ class Session:
             )
 
 
+def _shown(intent: str) -> str:
+    """A file below the current folder by its short name."""
+    path, here = Path(intent), Path.cwd()
+    return str(path.relative_to(here)) if path.is_absolute() and path.is_relative_to(here) else intent
+
+
 def _hex(job: im.JobState) -> str:
     return convert.digest_from_msg(job.program.digest).hex()
 
@@ -143,7 +153,7 @@ def result_object(job: im.JobState, loop_running_s: float) -> dict[str, Any]:
         "program_digest": _hex(job) if any(job.program.digest) else None,
         "predicted": predicted,
         "measured": {"time_s": entry.time_s, "energy_j": entry.electric_j} if has_ledger else None,
-        "ledger": {name: getattr(entry, name) for name in books} if has_ledger else None,
+        "ledger": {name: getattr(entry, name) for name in books} | _by_subsystem(entry) if has_ledger else None,
         "price": {
             "total": job.quote.total.mean,
             "total_90": [job.quote.total.low, job.quote.total.high],
@@ -154,6 +164,11 @@ def result_object(job: im.JobState, loop_running_s: float) -> dict[str, Any]:
         else None,
         "loop_running_s": loop_running_s,
     }
+
+
+def _by_subsystem(entry: im.LedgerEntry) -> dict[str, Any]:
+    parts = convert.ledger_from_msg(entry).energy_by_subsystem_j
+    return {"energy_by_subsystem_j": {subsystem.name.lower(): joules for subsystem, joules in parts.items()}}
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:
@@ -206,18 +221,18 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace, cell: CellDescription, console: Console, started_s: float) -> int:
     cell_dir = cell_directory(cell.id)
     paths = CellPaths(cell_dir)
-    machine_id = load_machine(cell.machine.profile).id
+    profile = load_machine(cell.machine.profile)
     items = processes(cell, cell_dir, options.speed)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     with sole_owner(paths), cell_domain(cell_dir) as domain:
         os.environ["ROS_DOMAIN_ID"] = str(domain)
-        running = RunningCell(cell.id, cell.id, domain, os.getpid(), machine_id)
+        running = RunningCell(cell.id, cell.id, domain, os.getpid(), profile.id)
         supervisor = Supervisor(cell.id, paths.log, os.environ, lambda text: console.print(f"  {text}", markup=False))
         try:
             supervisor.start(items)
-            with CellClient(cell.id, domain, machine_id) as client:
-                session = Session(cell, supervisor, client, console, started_s)
+            with CellClient(cell.id, domain, profile.id) as client:
+                session = Session(cell, supervisor, client, console, started_s, profile.kind == "mill")
                 client.on_job = session._show_stage  # noqa: SLF001
                 console.print(f"{cell.title}: starting {len(items)} processes", highlight=False)
                 session.wait_until_running()

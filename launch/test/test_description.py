@@ -21,22 +21,45 @@ def test_the_demonstration_ships():
 
 def test_the_demonstration_has_every_room_and_one_clock():
     items = {item.name: item for item in processes(load_cell("demo"), Path("/data"), speed=3.0)}
-    assert list(items) == ["virtual_printer", "shield", "twin", "intent", "conductor", "machine"]
-    assert "--ros-clock" in items["virtual_printer"].arguments
+    assert list(items) == ["virtual_machine", "shield", "twin", "intent", "conductor", "machine", "hub"]
+    assert "--ros-clock" in items["virtual_machine"].arguments
     assert items["machine"].parameters["time_scale"] == 3.0
-    assert items["machine"].parameters["port"] in items["virtual_printer"].arguments
+    assert items["machine"].parameters["port"] in items["virtual_machine"].arguments
+    sensor = items["virtual_machine"].arguments[items["virtual_machine"].arguments.index("--accelerometer-link") + 1]
+    assert items["hub"].parameters["accelerometers"] == f"prusa_mk3s={sensor}"
     nodes = [item for item in items.values() if item.is_node]
     assert all(item.parameters["use_sim_time"] is True for item in nodes)
     assert all(item.parameters["cell_dir"] == "/data" for item in nodes)
+    assert [item.name for item in items.values() if not item.essential] == ["hub"]
+
+
+def test_a_mills_blank_reaches_gates_twin_and_virtual_machine():
+    path = Path(__file__).parents[1] / "config" / "cells" / "mill.yaml"
+    cell = load_cell(str(path))
+    items = {item.name: item for item in processes(cell, Path("/data"))}
+    assert cell.machine.stock == "0,0,-2,60,40,0"
+    assert f"--stock={cell.machine.stock}" in items["virtual_machine"].arguments
+    assert items["shield"].parameters["stock"] == items["twin"].parameters["stock"] == cell.machine.stock
+    wrong = cell.model_copy(update={"machine": cell.machine.model_copy(update={"stock": "0,0,0,1,1"})})
+    with pytest.raises(CoreError, match=r"machine\.stock: '0,0,0,1,1' is no box"):
+        processes(wrong, Path("/data"))
 
 
 def test_a_real_machine_runs_in_real_time_without_a_virtual_one(tmp_path):
     path = tmp_path / "real.yaml"
     path.write_text(REAL)
     items = {item.name: item for item in processes(load_cell(str(path)), tmp_path, speed=10.0)}
-    assert "virtual_printer" not in items
+    assert "virtual_machine" not in items
     assert items["machine"].parameters["time_scale"] == 1.0
     assert items["machine"].parameters["use_sim_time"] is False
+    assert items["hub"].parameters["accelerometers"] == ""
+
+
+def test_a_sensor_of_the_cell_reaches_the_hub(tmp_path):
+    path = tmp_path / "real.yaml"
+    path.write_text(REAL.replace("/dev/ttyACM0", "/dev/ttyACM0, accelerometer_port: /dev/ttyUSB3"))
+    items = {item.name: item for item in processes(load_cell(str(path)), tmp_path)}
+    assert items["hub"].parameters["accelerometers"] == "prusa_mk3s=/dev/ttyUSB3"
 
 
 @pytest.mark.parametrize(
@@ -71,3 +94,23 @@ def test_parameters_reach_ros_with_their_types():
     assert "__ns:=/demo" in command
     assert 'cell_dir:="/data/007"' in command
     assert "use_sim_time:=true" in command
+
+
+def test_side_doors_are_opened_where_the_description_has_them_and_nowhere_else(tmp_path):
+    path = tmp_path / "real.yaml"
+    path.write_text(REAL + "doors: {mtconnect_port: 5000, opcua_port: 4840}\n")
+    items = {item.name: item for item in processes(load_cell(str(path)), tmp_path)}
+    doors = items["doors"]
+    assert (doors.parameters["mtconnect_port"], doors.parameters["foxglove_port"]) == (5000, 0)
+    assert doors.parameters["host"] == "127.0.0.1"
+    assert not doors.essential
+    assert "doors" not in {item.name for item in processes(load_cell("demo"), tmp_path)}
+
+
+@pytest.mark.parametrize("doors", ["{}", "{mtconnect_port: 70000}", "{telnet_port: 23}"])
+def test_side_doors_that_make_no_sense_are_refused(tmp_path, doors):
+    path = tmp_path / "real.yaml"
+    path.write_text(REAL + f"doors: {doors}\n")
+    with pytest.raises(CoreError) as refused:
+        load_cell(str(path))
+    assert refused.value.code is ErrorCode.BAD_CELL

@@ -35,7 +35,7 @@ def started(tmp_path, monkeypatch):
     made = Supervisor("demo", tmp_path / "log", os.environ)
     made.start(
         (
-            Process("virtual_printer", "p", "e", "m", is_node=False),
+            Process("virtual_machine", "p", "e", "m", is_node=False),
             Process("shield", "p", "e", "m"),
             Process("machine", "p", "e", "m"),
         )
@@ -51,7 +51,7 @@ def started(tmp_path, monkeypatch):
 def test_the_machines_node_ends_first_and_the_virtual_machine_last(started):
     made, ends = started
     made.stop()
-    assert [json.loads(line)[0] for line in ends.read_text().splitlines()] == ["machine", "shield", "virtual_printer"]
+    assert [json.loads(line)[0] for line in ends.read_text().splitlines()] == ["machine", "shield", "virtual_machine"]
     assert made.pids() == {}
 
 
@@ -68,3 +68,15 @@ def test_what_ends_is_started_again_and_said(started):
     assert made.pids()["shield"] != before
     assert "SIGKILL" in said[0]
     assert said[1] == "shield was started again"
+
+
+def test_only_what_the_cell_cannot_do_without_is_hopeless(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "command_line", lambda item, namespace: [sys.executable, "-c", "exit(2)"])
+    for essential in (False, True):
+        made = Supervisor("demo", tmp_path / str(essential), os.environ)
+        made.start((Process("hub", "p", "e", "m", essential=essential),))
+        deadline = time.monotonic() + 20
+        while made.pids() and time.monotonic() < deadline:
+            made.poll()
+            time.sleep(0.02)
+        assert (made.hopeless() is not None) == essential

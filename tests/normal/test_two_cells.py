@@ -43,7 +43,7 @@ def test_a_job_of_one_cell_is_unknown_to_the_other(tmp_path):
         status, second = _industriverse(homes[1], "jobs")
         assert status == 0
         assert second["jobs"] == []
-        journal = homes[1] / "demo" / "run" / "printer.jsonl"
+        journal = homes[1] / "demo" / "run" / "machine.jsonl"
         assert '"line": "G1' not in journal.read_text()
     finally:
         for process in started:

@@ -49,7 +49,9 @@ def materials(json: Json = False) -> None:
     Example: industriverse materials --json
     """
     from industriverse_core.material import load_material, material_names
+    from twin_node.tariff import load_tariff
 
+    currency = load_tariff("default").currency
     found = [load_material(name) for name in material_names()]
     if json:
         names = ("id", "kind", "density", "nozzle_min", "nozzle_max", "bed_max", "price_per_kg", "carbon_kg_per_kg")
@@ -57,7 +59,8 @@ def materials(json: Json = False) -> None:
             "density": "density_kg_m3", "nozzle_min": "nozzle_min_c", "nozzle_max": "nozzle_max_c",
             "bed_max": "bed_max_c",
         }  # fmt: skip
-        print_json({"materials": [{units.get(name, name): getattr(each, name) for name in names} for each in found]})
+        listed = [{units.get(name, name): getattr(each, name) for name in names} for each in found]
+        print_json({"materials": listed, "currency": currency})
         return
     rows = [
         (
@@ -70,7 +73,8 @@ def materials(json: Json = False) -> None:
         )
         for each in found
     ]
-    _print_table(("material", "kind", ">density [g/cm3]", "nozzle [degC]", ">bed max [degC]", ">price [1/kg]"), rows)
+    price = f">price [{currency}/kg]"
+    _print_table(("material", "kind", ">density [g/cm3]", "nozzle [degC]", ">bed max [degC]", price), rows)
 
 
 def _envelope(profile: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from industriverse_cli.options import File, Json, writing
+from industriverse_cli.options import File, Json, ReaderMachine, read_for, writing
 from industriverse_cli.output import console, facts, print_json
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def convert(
         Form | None, typer.Option(metavar="FORM", help="gcode or arrow. Default: what the ending of OUT says.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that exists.")] = False,
+    machine: ReaderMachine = "",
     json: Json = False,
 ) -> None:
     """Convert between G-code and Industrial Bytecode. The program keeps its digest: both files do the same.
@@ -39,15 +40,14 @@ def convert(
     filament. A program with a line that was not understood cannot become G-code, but can become bytecode, which
     the gates refuse as they refuse its source.
 
-    Work offsets (G54 to G59, G10, G92) are not in the bytecode: select the same work system before you run the result.
+    The result runs in the work system of the program's coordinates, which it selects (G54 to G59.3). What the program
+    changes on its way (G10, G92, other systems) is resolved; with --machine also what that machine has stored.
 
     Example: industriverse convert part.gcode part.arrow
     """
-    from industriverse_core.gcode import load_program
-
     form = to or _form_of(output)
     existed = _check_output(file, output, force)
-    program = load_program(file)
+    program = read_for(file, machine)
     data_bytes = _write(program, output, form)
     answer = _summary(program, file, output, form) | {"file_bytes": data_bytes, "overwritten": existed}
     if json:
@@ -116,6 +116,7 @@ def _summary(program: Program, file: Path, output: Path, form: Form) -> dict[str
         "output": str(output),
         "form": form.value,
         "dialect": program.metadata.dialect,
+        "work_system": program.metadata.work_system,
         "program_digest": program.digest,
         "instructions": len(program),
         "moves": int(program.is_motion().sum()),
@@ -137,6 +138,7 @@ def _print(answer: dict[str, Any]) -> None:
     form = "Industrial Bytecode" if answer["form"] == Form.ARROW else f"G-code ({answer['dialect']})"
     rows = {
         "written": f"{form}, {answer['file_bytes'] / 1e6:.2f} MB{over}",
+        **({"work system": answer["work_system"]} if answer["work_system"] else {}),
         "instructions": f"{answer['instructions']}, of which {answer['moves']} move",
         "digest": short(answer["program_digest"]),
     }

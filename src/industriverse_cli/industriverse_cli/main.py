@@ -11,7 +11,20 @@ import sys
 
 import typer
 
-from industriverse_cli import autocorrecting, catalogue, converting, options, pricing, programs, showing, voxels
+from industriverse_cli import (
+    autocorrecting,
+    catalogue,
+    converting,
+    ports,
+    pricing,
+    programs,
+    serving,
+    showing,
+    telemetry,
+    virtual,
+    voxels,
+)
+from industriverse_cli.bags import commands as bags
 from industriverse_cli.cell import commands as cell
 from industriverse_cli.corpus import commands as corpus
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
@@ -23,7 +36,8 @@ USAGE_PROBLEM = typer.BadParameter.__mro__[1]  # click's UsageError, wherever th
 
 app = typer.Typer(
     name="industriverse",
-    help="Check, predict and price machine programs; submit them to a running cell, stop it, clear it.\n\n"
+    help="Check, predict and price machine programs; submit them to a running cell, stop it, clear it; record what "
+    "happens and decide it again.\n\n"
     "Exit status: 0 accepted or done, 1 the cell could not do it, 2 bad input or usage, 3 refused by a gate.",
     epilog="Example: industriverse check part.gcode --machine prusa_mk3s",
     no_args_is_help=True,
@@ -32,6 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 PROGRAM_PANEL, CELL_PANEL = "Programs (no cell needed)", "With a running cell (./cell up)"
+MACHINE_PANEL, BAG_PANEL = "Machines (no cell needed)", "Recordings"
 app.command("check", rich_help_panel=PROGRAM_PANEL)(programs.check)
 app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
 app.command("price", rich_help_panel=PROGRAM_PANEL)(pricing.price)
@@ -43,15 +58,22 @@ app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)
 app.command("convert", rich_help_panel=PROGRAM_PANEL)(converting.convert)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)
 app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)
+app.command("ports", rich_help_panel=MACHINE_PANEL)(ports.ports)
+app.add_typer(virtual.app, name="virtual", rich_help_panel=MACHINE_PANEL)
+app.command("telemetry", rich_help_panel=BAG_PANEL)(telemetry.telemetry)
+app.command("record", rich_help_panel=BAG_PANEL)(bags.record)
+app.command("verdicts", rich_help_panel=BAG_PANEL)(bags.verdicts)
+app.command("replay", rich_help_panel=BAG_PANEL)(bags.replay)
+app.add_typer(bags.bag, name="bag", rich_help_panel=BAG_PANEL)
 app.command("submit", rich_help_panel=CELL_PANEL)(cell.submit)
 app.command("jobs", rich_help_panel=CELL_PANEL)(cell.jobs)
 app.command("stop", rich_help_panel=CELL_PANEL)(cell.stop)
 app.command("clear", rich_help_panel=CELL_PANEL)(cell.clear)
+app.command("serve", rich_help_panel=CELL_PANEL)(serving.serve)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the script; ends the process with an exit status."""
-    options.one_command = arguments is None
     words = sys.argv[1:] if arguments is None else arguments
     try:
         status = _run(words)

@@ -11,13 +11,40 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from industriverse_cli.choosing import AUTO, explained, read_chosen
+
 if TYPE_CHECKING:
     from industriverse_core.machine import MachineProfile
     from industriverse_core.material import Material
     from industriverse_core.program import Program
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A G-code or bytecode (.arrow) file.", show_default=False)]
-Machine = Annotated[str, typer.Option(metavar="NAME", help="Machine profile: a name, or the path of a YAML file.")]
+Machine = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="Machine profile: a name, the path of a YAML file, or auto = the one that the file names."
+    ),
+]
+Stock = Annotated[
+    str,
+    typer.Option(
+        "--stock",
+        metavar="BOX",
+        help="What a mill cuts from: two corners in mm, x0,y0,z0,x1,y1,z1, or the path of a YAML file with x_minimum "
+        "to z_maximum. Default: the profile's.",
+        show_default=False,
+    ),
+]
+ReaderMachine = Annotated[
+    str,
+    typer.Option(
+        "--machine",
+        metavar="NAME",
+        help="Machine for whose stored positions (G28, G53 to G59.3) and firmware the text is read: a name, or the "
+        "path of a YAML file. Default: nothing is known of it.",
+        show_default=False,
+    ),
+]
 MaterialName = Annotated[
     str,
     typer.Option(
@@ -30,11 +57,7 @@ MaterialName = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-
-SMALL_FILE_BYTES = 1 << 17  # plain Python reads, plans and predicts it in about the time that numba needs to load
 COMPILING = "industriverse: compiling numeric loops (once) ..."
-
-one_command = False  # set by the script: this process ends after one command
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +69,33 @@ class Case:
     material: Material
 
 
-def load_case(file: Path, machine: str, material: str, brief: bool = False) -> Case:
-    """Read what a command was given. Raises InputError or ProfileError.
-
-    `brief`: the command goes through a program only a few times, so that a small one needs no compiled loops.
-    """
-    choose_loops(file, brief)
-    from industriverse_core.gcode import load_program
-    from industriverse_core.machine import load_machine
+def load_case(file: Path, machine: str, material: str, stock: str = "") -> Case:
+    """Read what a command was given, and say which machine the file chose. Raises InputError or ProfileError."""
+    tell_of_compilation()
+    from industriverse_core.machine import with_stock
     from industriverse_core.material import resolve_material
 
-    profile = load_machine(machine)
-    program = load_program(file)
+    chosen = read_chosen(file, machine)
+    if machine == AUTO:
+        print(f"industriverse: {explained(chosen)}.", file=sys.stderr, flush=True)
+    program, profile = chosen.program, chosen.profile
+    profile = with_stock(profile, stock, "--stock")
     return Case(program, profile, resolve_material(material or program.metadata.material, profile.kind))
 
 
-def choose_loops(file: Path, brief: bool) -> None:
-    """Decide how numeric loops run in this process, before a module with one is imported.
+def read_for(file: Path, machine: str) -> Program:
+    """A program as a machine's controller takes it; '' = nothing is known of it. Raises InputError, ProfileError."""
+    from industriverse_core.gcode import load_program
+    from industriverse_core.machine import load_machine
 
-    A small file is done in plain Python before numba would have been loaded; for others, compiling is announced.
-    """
-    from industriverse_core.compiled import announce_compilation, interpret
+    return load_program(file, load_machine(machine).controller if machine else None)
+
+
+def tell_of_compilation() -> None:
+    """Say on standard error when a loop must be compiled first."""
+    from industriverse_core.compiled import announce_compilation
 
     announce_compilation(lambda: print(COMPILING, file=sys.stderr, flush=True))
-    if brief and one_command and file.is_file() and file.stat().st_size <= SMALL_FILE_BYTES:
-        interpret()
 
 
 def named_for(path: Path | None, endings: tuple[str, ...], program: Path) -> None:

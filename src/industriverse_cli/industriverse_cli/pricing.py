@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from industriverse_cli.options import Case, File, Json, Machine, MaterialName, load_case
+from industriverse_cli.options import Case, File, Json, Machine, MaterialName, Stock, load_case
 from industriverse_cli.output import columns, console, print_json
 from industriverse_cli.programs import end, headline, judged, refusal_of, run_gate
 
@@ -35,6 +35,7 @@ def price(
     file: File,
     machine: Machine = "prusa_mk3s",
     material: MaterialName = "",
+    stock: Stock = "",
     tariff: TariffName = "default",
     start: Start = "",
     quantity: Quantity = 1,
@@ -50,7 +51,7 @@ def price(
     from twin_node.tariff import load_tariff, start_of
 
     prices, order = load_tariff(tariff), Order(quantity, start_of(start))
-    case = load_case(file, machine, material, brief=True)
+    case = load_case(file, machine, material, stock=stock)
     breakdown, prediction, refusal = _priced(case, prices, order)
     if json:
         print_json({**_json(breakdown, prediction), **judged(refusal)})
@@ -71,8 +72,7 @@ def _priced(case: Case, tariff: Tariff, order: Order) -> tuple[PriceBreakdown, P
     try:
         timeline = build_timeline(case.program, case.profile, case.material)
         prediction = prediction_of(timeline, case.profile, case.material)
-        removed_m3 = timeline.steps.removed_m3 if case.profile.stock is not None else None
-        details = details_of(timeline, case.profile, case.material, removed_m3)
+        details = details_of(timeline, case.profile, case.material, timeline.removed_m3)
         return price_part(prediction, case.profile, case.material, tariff, details, order), prediction, refusal
     except PredictionError:
         if refusal is not None:

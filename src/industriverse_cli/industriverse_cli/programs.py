@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from industriverse_cli.options import Case, File, Json, Machine, MaterialName, load_case
+from industriverse_cli.options import Case, File, Json, Machine, MaterialName, Stock, load_case
 from industriverse_cli.output import EXIT_REFUSED, columns, complain, console, print_json
 
 if TYPE_CHECKING:
@@ -18,12 +18,14 @@ VERDICT_STYLE = {"accept": "bold green", "warn": "bold yellow", "refuse": "bold 
 VERDICT_WORD = {"accept": "accepted", "warn": "accepted with warnings", "refuse": "refused"}
 
 
-def check(file: File, machine: Machine = "prusa_mk3s", material: MaterialName = "", json: Json = False) -> None:
+def check(
+    file: File, machine: Machine = "prusa_mk3s", material: MaterialName = "", stock: Stock = "", json: Json = False
+) -> None:
     """Run the gates on a program. Exit status 0 when it is accepted, 3 when it is refused.
 
     Example: industriverse check part.gcode --machine prusa_mk3s --material PETG
     """
-    case = load_case(file, machine, material, brief=True)
+    case = load_case(file, machine, material, stock=stock)
     report = run_gate(case)
     if json:
         print_json(_report_json(case, report))
@@ -33,14 +35,16 @@ def check(file: File, machine: Machine = "prusa_mk3s", material: MaterialName = 
         raise typer.Exit(EXIT_REFUSED)
 
 
-def predict(file: File, machine: Machine = "prusa_mk3s", material: MaterialName = "", json: Json = False) -> None:
+def predict(
+    file: File, machine: Machine = "prusa_mk3s", material: MaterialName = "", stock: Stock = "", json: Json = False
+) -> None:
     """Predict time, energy, material and peak power of one run, each with its 90 % interval.
 
     A program that the gates refuse is predicted too, with the refusal on standard error and exit status 3.
 
     Example: industriverse predict part.gcode --json
     """
-    case = load_case(file, machine, material, brief=True)
+    case = load_case(file, machine, material, stock=stock)
     prediction, refusal = _predict(case)
     if json:
         print_json({**_prediction_json(prediction), **judged(refusal)})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from industriverse_cli.options import File, Json
+from industriverse_cli.options import File, Json, ReaderMachine, read_for
 from industriverse_cli.output import columns, console, facts, print_json
 
 if TYPE_CHECKING:
@@ -17,15 +17,14 @@ if TYPE_CHECKING:
 def show(
     file: File,
     first: Annotated[int, typer.Option(min=0, max=10000, help="How many instructions to list.")] = 12,
+    machine: ReaderMachine = "",
     json: Json = False,
 ) -> None:
     """Show what a program is: where it comes from, how large it is, and its first instructions.
 
     Example: industriverse show part.gcode --first 30
     """
-    from industriverse_core.gcode import load_program
-
-    program = load_program(file)
+    program = read_for(file, machine)
     size = file.stat().st_size
     if json:
         print_json(
@@ -61,6 +60,7 @@ def _summary(program: Program, size: int) -> dict[str, Any]:
         "instruction_count": len(program),
         "operations": {known.get(int(op), f"operation_{op}"): int(n) for op, n in zip(numbers, counts, strict=True)},
         "box_m": _box(program),
+        "work_system": meta.work_system,
         "layer_height_m": meta.layer_height_m,
         "nozzle_diameter_m": meta.nozzle_diameter_m,
         "filament_m": max(0.0, float(fed)),
@@ -146,6 +146,8 @@ def _move_text(row: dict[str, Any]) -> str:
 
 def _argument(row: dict[str, Any]) -> str:
     """Target and value of an instruction that is no motion, as people read them."""
+    from math import degrees
+
     from industriverse_core.program import Heater, Limit, Op
     from industriverse_core.units import MM, RPM
 
@@ -161,6 +163,8 @@ def _argument(row: dict[str, Any]) -> str:
         return f"{name} {value / MM:g} {unit}"
     if operation in (Op.START_SPINDLE_CLOCKWISE, Op.START_SPINDLE_COUNTERCLOCKWISE):
         return f"{value / RPM:.0f} rpm"
+    if operation is Op.ORIENT_SPINDLE:
+        return f"{degrees(value):g} degrees"
     if operation in (Op.DWELL, Op.SET_PRESSURE_ADVANCE):
         return f"{value:g} s"
     if operation is Op.SET_FAN:

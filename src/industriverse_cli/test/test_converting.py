@@ -150,3 +150,48 @@ def test_metadata_cannot_leave_its_comment(run, tmp_path):
     assert run(source, target)[0] == 0
     assert load_program(target).digest == program.digest
     assert max(map(len, target.read_text().splitlines())) < 200
+
+
+IN_G55 = "G21 G90\nS1000 M3\nG55 G0 X1 Y1 Z5\nG1 Z-1 F100\nM5\nM30\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "selects"),
+    [
+        (IN_G55, ["G55"]),
+        (IN_G55.replace("G55 ", "G59.3 "), ["G59.3"]),
+        (IN_G55.replace("G55 ", ""), ["G54"]),
+        ("G21\nG10 L2 P2 X-50.5 Z0\n" + IN_G55, ["G55", "G10 L2 P2 X-50.5 Z0"]),
+        ("G21\nM83\nG55\nG1 X5 E.1 F600\n", ["G55"]),
+        ("G21\nM83\nG1 X5 E.1 F600\n", []),
+    ],
+)
+def test_the_result_runs_in_the_same_work_system(run, tmp_path, text, selects):
+    source, middle, back = tmp_path / "part.ngc", tmp_path / "part.arrow", tmp_path / "again.ngc"
+    source.write_text(text)
+    assert run(source, middle)[0] == 0
+    assert run(middle, back)[0] == 0
+    lines = back.read_text().splitlines()
+    assert [line for line in lines if line.startswith(("G5", "G10"))] == selects
+    first_move = next(index for index, line in enumerate(lines) if line.startswith(("G0", "G1 ")))
+    assert all(lines.index(line) < first_move for line in selects)
+    assert load_program(back).digest == load_program(source).digest
+
+
+def test_another_work_system_is_another_program(tmp_path):
+    digests = set()
+    for system in ("G54 ", "", "G55 ", "G56 "):
+        path = tmp_path / "part.ngc"
+        path.write_text(IN_G55.replace("G55 ", system))
+        digests.add(load_program(path).digest)
+    assert len(digests) == 3
+
+
+def test_stored_positions_are_those_of_the_named_machine(run, tmp_path):
+    source, target = tmp_path / "part.ngc", tmp_path / "out.ngc"
+    source.write_text("G21 G90\nG0 X1 Y1\nG53 G0 Z0\nM30\n")
+    code, _, err = run(source, target)
+    assert (code, target.exists()) == (2, False)
+    assert "did not understand" in err
+    assert run(source, target, "--machine", "grbl_mill")[0] == 0
+    assert "G0 Z40\n" in target.read_text()

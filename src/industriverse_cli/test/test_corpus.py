@@ -13,13 +13,14 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from industriverse_cli.corpus.analysis import analyse, machine_for, voxel_place
+from industriverse_cli.corpus.analysis import analyse, voxel_place
 from industriverse_cli.corpus.rows import COLUMNS, INTERVALS, MEASURED, Settings, Task
 from industriverse_cli.corpus.worker import _row
+from industriverse_cli.main import main
 from industriverse_core.gcode import load_program
 from industriverse_core.machine import load_machine
 from industriverse_core.material import load_material
-from industriverse_core.program import Metadata, write_program
+from industriverse_core.program import write_program
 from twin_node.oracle import predict
 from twin_node.voxel_file import load_voxels
 
@@ -107,7 +108,7 @@ def test_nothing_in_a_folder_stops_it(folder, tmp_path):
     assert errors["circle.gcode"] in ("FILE_UNREADABLE", "FILE_NOT_FOUND")
     assert all(rows[path]["message"] for path in errors)
     assert "od\\udcffd.gcode" in rows
-    assert (summary["files"], summary["good"], sum(summary["bad"].values())) == (len(rows), len(rows) - 11, 11)
+    assert (summary["files"], summary["predicted"], sum(summary["bad"].values())) == (len(rows), len(rows) - 11, 11)
     assert (summary["missing"], summary["done_now"]) == (0, len(rows))
     assert summary["other_files"] == {".txt": 1}
     good = rows["deep/er/good0.GCODE"]
@@ -180,22 +181,24 @@ def test_a_bug_costs_the_process_and_not_the_run(folder, tmp_path, monkeypatch):
     assert "ZeroDivisionError at test_corpus.py" in row["message"]
 
 
-@pytest.mark.parametrize(
-    ("metadata", "named", "found"),
-    [
-        (Metadata(machine="MK3S"), "auto", ("prusa_mk3s", "file")),
-        (Metadata(machine="Original Prusa i3 MK3S"), "auto", ("prusa_mk3s", "file")),
-        (Metadata(machine="Prusa_MK3S"), "auto", ("prusa_mk3s", "file")),
-        (Metadata(machine="s"), "auto", ("prusa_mk3s", "default")),
-        (Metadata(machine="Voyager 9"), "auto", ("prusa_mk3s", "default")),
-        (Metadata(), "auto", ("prusa_mk3s", "default")),
-        (Metadata(dialect="rs274"), "auto", ("grbl_mill", "default")),
-        (Metadata(dialect="rs274", machine="MK3S"), "grbl_mill", ("grbl_mill", "option")),
-    ],
-)
-def test_the_machine_that_a_file_is_for(metadata, named, found):
-    profile, how = machine_for(metadata, named)
-    assert (profile.id, how) == found
+@pytest.mark.parametrize("gates", [True, False])
+def test_what_the_gates_refuse_is_not_called_good(folder, tmp_path, capsys, gates):
+    (folder / "fine.gcode").write_text(gcode(1))
+    (folder / "far.gcode").write_text(gcode(1).replace("X50", "X400"))
+    (folder / "empty.gcode").touch()
+    words = ["corpus", str(folder), "-o", str(tmp_path / "out"), "--workers", "1", *(["--gates"] if gates else [])]
+    with pytest.raises(SystemExit):
+        main(words)
+    out = capsys.readouterr().out
+    said = (
+        "3: 2 predicted (1 of them refused by gates), 1 with an error" if gates else "3: 2 predicted, 1 with an error"
+    )
+    assert said in out
+    assert "good" not in out
+    with pytest.raises(SystemExit):
+        main([*words, "--json"])
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["predicted"], summary["refused"]) == (2, 1 if gates else None)
 
 
 # --- stopped, killed, gone on with ----------------------------------------------------------------------
@@ -291,11 +294,11 @@ def test_the_watching_process_loads_no_compiled_loops(folder, tmp_path):
     code = (
         "import sys\nfrom industriverse_cli.main import main\n"
         "try:\n main(['corpus', sys.argv[1], '-o', sys.argv[2], '--json'])\n"
-        "finally:\n print([name for name in ('numba', 'rclpy') if name in sys.modules])"
+        "finally:\n print([name for name in ('numba', 'rclpy', 'industriverse_core.compiled') if name in sys.modules])"
     )
     line = [sys.executable, "-c", code, folder, tmp_path / "out"]
     ended = subprocess.run(line, capture_output=True, text=True, timeout=120)
-    assert json.loads(ended.stdout.splitlines()[0])["good"] == 1
+    assert json.loads(ended.stdout.splitlines()[0])["predicted"] == 1
     assert ended.stdout.splitlines()[-1] == "[]"
 
 
@@ -338,6 +341,6 @@ def test_two_runs_do_not_write_into_one_folder(folder, tmp_path):
 
 def test_a_folder_without_programs_is_an_empty_table(folder, tmp_path):
     status, summary = corpus(folder, tmp_path / "out")
-    assert (status, summary["files"], summary["good"]) == (0, 0, 0)
+    assert (status, summary["files"], summary["predicted"]) == (0, 0, 0)
     assert table(tmp_path / "out") == {}
     assert list(pyarrow.parquet.read_schema(tmp_path / "out" / "table" / "part-00000.parquet").names) == list(COLUMNS)

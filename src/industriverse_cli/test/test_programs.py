@@ -184,6 +184,7 @@ def test_lists(run):
         "voron_24": "square_corner",
     }  # fmt: skip
     assert "nozzle [degC]" in run("materials")[1]
+    assert "price [EUR/kg]" in run("materials")[1]
     assert {"PLA", "Al6061"} <= {each["id"] for each in strict(run("materials", "--json")[1])["materials"]}
 
 

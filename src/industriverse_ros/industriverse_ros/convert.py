@@ -384,3 +384,50 @@ def residual_from_msg(msg: im.Residual) -> t.ResidualSample:
         ),
         lag_s=msg.lag_s,
     )
+
+
+_POWER_PLAIN = ("machine_id", "source_s", "clock_offset_s", "voltage_v", "current_a", "power_w", "energy_j")
+
+
+def power_to_msg(sample: t.PowerSample) -> im.PowerReading:
+    """PowerReading."""
+    msg = im.PowerReading(**{name: getattr(sample, name) for name in _POWER_PLAIN})
+    msg.header.stamp = time_to_msg(sample.stamp_s)
+    msg.received = time_to_msg(sample.received_s)
+    return msg
+
+
+def power_from_msg(msg: im.PowerReading) -> t.PowerSample:
+    """PowerReading."""
+    return t.PowerSample(
+        stamp_s=time_from_msg(msg.header.stamp),
+        received_s=time_from_msg(msg.received),
+        **{name: getattr(msg, name) for name in _POWER_PLAIN},
+    )
+
+
+_VIBRATION_PLAIN = (
+    "machine_id", "source_s", "clock_offset_s", "samples", "sample_rate_hz", "rms_m_s2", "kurtosis",
+    "dominant_frequency_hz",
+)  # fmt: skip
+
+
+def vibration_to_msg(sample: t.VibrationSample) -> im.VibrationFeatures:
+    """VibrationFeatures."""
+    msg = im.VibrationFeatures(**{name: getattr(sample, name) for name in _VIBRATION_PLAIN})
+    msg.header.stamp = time_to_msg(sample.stamp_s)
+    msg.received = time_to_msg(sample.received_s)
+    msg.axis = int(sample.axis)
+    msg.band_energy = list(sample.band_energy)
+    return msg
+
+
+def vibration_from_msg(msg: im.VibrationFeatures) -> t.VibrationSample:
+    """VibrationFeatures. Raises ValueError for an axis that does not exist."""
+    return t.VibrationSample(
+        stamp_s=time_from_msg(msg.header.stamp),
+        received_s=time_from_msg(msg.received),
+        axis=t.VibrationAxis(msg.axis),
+        band_energy=tuple(float(value) for value in msg.band_energy),
+        **{name: getattr(msg, name) for name in _VIBRATION_PLAIN},
+    )

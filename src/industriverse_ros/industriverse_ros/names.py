@@ -31,6 +31,21 @@ def telemetry(machine_id: str) -> str:
     return f"{machine_id}/telemetry"
 
 
+def joint_states(machine_id: str) -> str:
+    """sensor_msgs/JointState, SENSOR, machine -> all."""
+    return f"{machine_id}/joint_states"
+
+
+def power(machine_id: str) -> str:
+    """PowerReading, SENSOR, machine -> all."""
+    return f"{machine_id}/power"
+
+
+def vibration(machine_id: str) -> str:
+    """VibrationFeatures, SENSOR, telemetry hub -> all."""
+    return f"{machine_id}/vibration"
+
+
 def execution_trace(machine_id: str) -> str:
     """ExecutionTrace, EVENT, machine -> all."""
     return f"{machine_id}/execution_trace"

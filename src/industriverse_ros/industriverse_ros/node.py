@@ -177,10 +177,15 @@ class CellNode(LifecycleNode):
         if self.failure is not None:
             return
 
+        done = False
+
         def poll() -> None:
-            if self.ready():
-                self.destroy_timer(timer)
-                self.trigger_activate()
+            nonlocal done
+            if done or not self.ready():  # on a busy computer, calls of a destroyed timer can still be on their way
+                return
+            done = True
+            self.destroy_timer(timer)
+            self.trigger_activate()
 
         timer = self.steady_timer(ACTIVATION_POLL_S, poll)
 

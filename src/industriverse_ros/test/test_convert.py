@@ -43,6 +43,10 @@ SAMPLE = t.TelemetrySample(
 RESIDUAL = t.ResidualSample(
     5.25, "m", 9, "J1", DIGEST, 4, (t.ResidualChannel(t.Quantity.POWER, 100.0, 110.0, 8.0),), 0.002
 )
+POWER = t.PowerSample(5.5, "m", 5.75, 12.0, -6.5, 23.9, 4.0, 95.5, 1234.0)
+VIBRATION = t.VibrationSample(
+    6.5, "m", 7.5, t.VibrationAxis.Z, 256, 1600.0, 0.5, 3.1, 118.0, tuple(i / 32 for i in range(t.BANDS)), 13.0, -6.5
+)
 
 ROUND_TRIPS = [
     (a.ProgramRef(DIGEST, "file:///x#sha256=00", "n", "PLA", 3, 5), convert.ref_to_msg, convert.ref_from_msg),
@@ -59,6 +63,8 @@ ROUND_TRIPS = [
     (SAMPLE, convert.telemetry_to_msg, convert.telemetry_from_msg),
     (t.Trace(1.5, "m", "J1", DIGEST, 3, 2, 1, 9), convert.trace_to_msg, convert.trace_from_msg),
     (RESIDUAL, convert.residual_to_msg, convert.residual_from_msg),
+    (POWER, convert.power_to_msg, convert.power_from_msg),
+    (VIBRATION, convert.vibration_to_msg, convert.vibration_from_msg),
 ]
 
 
@@ -83,6 +89,10 @@ def test_values_that_do_not_exist_are_value_errors():
     msg.state = 200
     with pytest.raises(ValueError):
         convert.telemetry_from_msg(msg)
+    msg = convert.vibration_to_msg(VIBRATION)
+    msg.axis = 0
+    with pytest.raises(ValueError):
+        convert.vibration_from_msg(msg)
 
 
 def test_nan_means_unmeasured_on_both_sides():

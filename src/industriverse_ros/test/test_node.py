@@ -69,6 +69,24 @@ def test_an_exception_in_a_hook_is_kept_not_swallowed(ros):
         bring_up(Broken())
 
 
+def test_late_calls_of_the_activation_timer_do_no_harm(ros, monkeypatch):
+    node = ExampleNode()
+    late = []
+    made = node.steady_timer
+
+    def steady_timer(period_s, callback):
+        late.append(callback)
+        return made(period_s, callback)
+
+    monkeypatch.setattr(node, "steady_timer", steady_timer)
+    node._autostart()
+    late[0]()
+    late[0]()
+    assert node.active
+    assert node.failure is None
+    node.destroy_node()
+
+
 def test_a_long_service_refuses_with_a_code_and_does_not_block_the_node(ros):
     release = threading.Event()
 

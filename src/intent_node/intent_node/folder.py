@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from industriverse_core.controller import Controller
 from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.files import PROGRAM_ENDINGS
 from industriverse_core.gcode import load_program
@@ -23,10 +24,12 @@ class ProgramFolder:
     Args:
         folder: the folder; None = there is none, only paths can be named.
         materials: known material names.
+        controller: what the text of a program is read for.
     """
 
-    def __init__(self, folder: Path | None, materials: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path | None, materials: tuple[str, ...], controller: Controller) -> None:
         self._folder = folder
+        self._controller = controller
         self._materials = materials
         self._changed_ns = -1
         self._catalogue = Catalogue(folder, (), materials)
@@ -65,7 +68,7 @@ class ProgramFolder:
         stamp = self._stamp(path)
         if stamp is not None and self._last is not None and self._last[0] == stamp:
             return self._last[1]
-        program = load_program(path)
+        program = load_program(path, self._controller)
         if stamp is not None:
             self._last = (stamp, program)
             if len(self._material) >= MAX_REMEMBERED:

@@ -35,6 +35,7 @@ class IntentNode(CellNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("intent", **options)
+        self._asked = self._compiled = 0
 
     def setup(self) -> None:
         """Look at the folder of programs and offer the service."""
@@ -44,10 +45,16 @@ class IntentNode(CellNode):
         if folder is not None and not folder.is_dir():
             seen = f"intent: parameter 'programs_dir' is '{folder}', which is no folder."
             raise ProfileError(ErrorCode.BAD_PARAMETER, seen, "Name a folder with program files, or none.")
-        self._folder = ProgramFolder(folder, tuple(material_names()))
+        self._folder = ProgramFolder(folder, tuple(material_names()), self._profile.controller)
         self.create_long_service(CompileIntent, names.COMPILE_INTENT, self._compile)
 
+    def health(self) -> tuple[bytes, str, dict[str, object]]:
+        """How often it was asked, and how often it had an answer."""
+        level, message, _ = super().health()
+        return level, message, {"asked": self._asked, "compiled": self._compiled}
+
     def _compile(self, request: CompileIntent.Request, response: CompileIntent.Response) -> None:
+        self._asked += 1
         if request.machine_id not in ("", self._profile.id):
             seen = f"This cell has no machine '{request.machine_id[:64]}'."
             raise ProfileError(ErrorCode.UNKNOWN_MACHINE, seen, f"It has '{self._profile.id}'.")
@@ -63,6 +70,7 @@ class IntentNode(CellNode):
         response.material = material.id
         response.quantity = understood.quantity
         response.understood = understood.sentence
+        self._compiled += 1
 
 
 def main() -> None:

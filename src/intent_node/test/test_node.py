@@ -43,6 +43,7 @@ def ask(ros, tmp_path):
         assert node.failure is None
         return future.result()
 
+    ask.node = node
     yield ask
     executor.shutdown()
 
@@ -59,6 +60,12 @@ def test_sentence_to_stored_program(ask, tmp_path):
     assert path.program.digest.tolist() == answer.program.digest.tolist()
     stored = ask(answer.program.uri.removeprefix("file://").split("#")[0])
     assert stored.program.digest.tolist() == answer.program.digest.tolist()
+
+
+def test_diagnostics_say_how_often_it_was_asked_and_had_an_answer(ask):
+    ask("make 3 clips in pla")
+    ask("gibberish")
+    assert ask.node.health()[2] == {"asked": 2, "compiled": 1}
 
 
 def test_a_new_file_is_seen(ask, tmp_path):

@@ -12,7 +12,8 @@ import typer
 
 from industriverse_cli.options import Json
 from industriverse_cli.output import EXIT_CELL, EXIT_REFUSED, columns, console, print_json
-from industriverse_core.errors import ErrorCode, InputError, JobError
+from industriverse_cli.ros import ros_module
+from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.files import PROGRAM_ENDINGS
 from industriverse_core.states import MAX_COPIES
 
@@ -36,15 +37,8 @@ def _client(cell: str) -> CommandClient:
     from industriverse_core.store import RunningCell
 
     running = RunningCell.find(cell)
-    try:
-        from industriverse_cli.cell.node import CommandClient
-    except ImportError as error:
-        raise JobError(
-            ErrorCode.SERVICE_UNAVAILABLE,
-            f"ROS 2 cannot be loaded here ({error}).",
-            "Run it inside the environment: ./cell exec -- industriverse ...",
-        ) from error
-    return CommandClient(running)
+    client: CommandClient = ros_module("industriverse_cli.cell.node").CommandClient(running)
+    return client
 
 
 def submit(

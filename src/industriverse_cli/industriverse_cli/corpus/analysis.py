@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from industriverse_cli.corpus.rows import AUTO, INTERVALS, Row, Settings, Task, first_row, refuse
+from industriverse_cli.choosing import Chosen, read_chosen
+from industriverse_cli.corpus.rows import INTERVALS, Row, Settings, Task, first_row, refuse
 from industriverse_core.errors import CoreError, ErrorCode, InputError
 
 if TYPE_CHECKING:
     from industriverse_core.machine import MachineProfile
     from industriverse_core.material import Material
-    from industriverse_core.program import Metadata, Program
+    from industriverse_core.program import Program
     from twin_node.timeline import Timeline
     from twin_node.voxels import EnergyVoxels
-
-SHORTEST_NAME = 3  # a printer model with fewer letters matches nothing
 
 
 def analyse(task: Task, settings: Settings) -> Row:
@@ -40,7 +38,6 @@ def analyse(task: Task, settings: Settings) -> Row:
 
 
 def _analyse(task: Task, settings: Settings, row: Row) -> None:
-    from industriverse_core.gcode import load_program
     from twin_node.voxel_file import write_voxels
 
     if task.size > settings.max_bytes:
@@ -49,21 +46,21 @@ def _analyse(task: Task, settings: Settings, row: Row) -> None:
             f"{task.name}: {task.size / 1e6:.0f} MB, at most {settings.max_bytes / 1e6:.0f} MB are read.",
             "Raise --max-mb, or split the program.",
         )
-    voxels = judge(load_program(settings.folder / task.name), settings, row)
+    voxels = judge(read_chosen(settings.folder / task.name, settings.machine), settings, row)
     if voxels is not None:
         place = voxel_place(task.name)
         write_voxels(voxels, settings.output / place)
         row |= {"voxel_file": str(place), "voxels": len(voxels)}
 
 
-def judge(program: Program, settings: Settings, row: Row) -> EnergyVoxels | None:
+def judge(chosen: Chosen, settings: Settings, row: Row) -> EnergyVoxels | None:
     """Fill the row with what is asked of a program, as far as it gets; its voxels, if they are asked for."""
     from industriverse_core.material import resolve_material
     from twin_node.timeline import build_timeline
 
+    program, profile = chosen.program, chosen.profile
     _describe(program, row)
-    profile, row["machine_from"] = machine_for(program.metadata, settings.machine)
-    row["machine"] = profile.id
+    row |= {"machine": profile.id, "machine_from": chosen.source}
     material = resolve_material(settings.material or program.metadata.material, profile.kind)
     row["material"] = material.id
     if settings.gates:
@@ -89,33 +86,6 @@ def _describe(program: Program, row: Row) -> None:
     }
 
 
-def machine_for(metadata: Metadata, named: str) -> tuple[MachineProfile, str]:
-    """The profile for a program, and why: 'option', 'file' (it names a machine that ships) or 'default'.
-
-    With AUTO, letters and digits of the file's printer model and of a profile's id or title must agree up to the
-    beginning of one of them: 'MK3S' is 'Original Prusa i3 MK3S'. A program of the mills' dialect is a mill's.
-    """
-    from industriverse_core.machine import DEFAULT_MACHINE, load_machine, machine_names
-
-    if named != AUTO:
-        return load_machine(named), "option"
-    profiles = [load_machine(name) for name in machine_names()]
-    wanted = _letters(metadata.machine)
-    if len(wanted) >= SHORTEST_NAME:
-        for profile in profiles:
-            for known in (_letters(profile.id), _letters(profile.title)):
-                if known.endswith(wanted) or wanted.endswith(known):
-                    return profile, "file"
-    mills = [profile for profile in profiles if profile.kind == "mill"]
-    if metadata.dialect == "rs274" and mills:
-        return mills[0], "default"
-    return load_machine(DEFAULT_MACHINE), "default"
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
 def _check(program: Program, profile: MachineProfile, material: Material, row: Row) -> None:
     from shield_node.gates import check
 
@@ -131,7 +101,7 @@ def _check(program: Program, profile: MachineProfile, material: Material, row: R
 
 def _predict(timeline: Timeline, profile: MachineProfile, material: Material, settings: Settings, row: Row) -> None:
     from twin_node.oracle import expected_of, prediction_of
-    from twin_node.price import quote
+    from twin_node.price import expected_price
     from twin_node.tariff import load_tariff
 
     prediction = (prediction_of if settings.intervals else expected_of)(timeline, profile, material)
@@ -143,8 +113,9 @@ def _predict(timeline: Timeline, profile: MachineProfile, material: Material, se
         for name in INTERVALS:
             estimate = getattr(prediction, name)
             row[f"{name}_low"], row[f"{name}_high"] = estimate.low, estimate.high
-    offer = quote(prediction, profile, material, load_tariff(settings.tariff))
-    row |= {"price": offer.total.mean, "currency": offer.currency, "carbon_kg": offer.carbon_kg}
+    tariff = load_tariff(settings.tariff)
+    price, carbon_kg = expected_price(prediction, profile, material, tariff)
+    row |= {"price": price, "currency": tariff.currency, "carbon_kg": carbon_kg}
 
 
 def _voxels(timeline: Timeline, profile: MachineProfile, material: Material, settings: Settings) -> EnergyVoxels:

@@ -33,7 +33,8 @@ SHOWN_PROBLEMS = 12
 class Totals:
     """What one table says in all."""
 
-    good: int = 0
+    predicted: int = 0
+    refused: int = 0  # by the gates, of those that are predicted
     bad: Counter[str] = field(default_factory=Counter)
     verdicts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)  # error -> the first message
@@ -48,7 +49,8 @@ class Totals:
             self.bad[row["error"]] += 1
             self.examples.setdefault(row["error"], row["message"])
             return
-        self.good += 1
+        self.predicted += 1
+        self.refused += row["gate_verdict"] == "refuse"
         self.currency = row["currency"] or self.currency
         for name in ("bytes", "instructions", "time_s", "energy_j", "material_kg", "price"):
             self.sums[name] += row[name] or 0
@@ -220,7 +222,7 @@ class _Bar:
             advance=_weight(task),
             files=f"{self._count}/{self._of} files{self._earlier}",
             speed=f"{speed:.1f} MB/s",
-            bad=f"{self._bad} bad" if self._bad else "",
+            bad=f"{self._bad} with an error" if self._bad else "",
         )
 
 
@@ -240,11 +242,12 @@ def _facts(
 ) -> dict[str, Any]:  # fmt: skip
     """The summary, as --json prints it."""
     done_bytes = sum(max(0, task.size) for task in todo)
-    listed = totals.good + totals.bad.total()
+    listed = totals.predicted + totals.bad.total()
     return {
         "table": str(table),
         "files": len(tasks),
-        "good": totals.good,
+        "predicted": totals.predicted,
+        "refused": totals.refused if totals.verdicts else None,
         "bad": dict(totals.bad.most_common()),
         "missing": len(tasks) - listed,
         "done_now": len(todo) - (len(tasks) - listed),
@@ -262,6 +265,12 @@ def _facts(
     }
 
 
+def _judged(summary: dict[str, Any]) -> str:
+    """How many files were predicted, and what the gates say about them."""
+    predicted = f"{summary['predicted']} predicted"
+    return predicted if summary["refused"] is None else f"{predicted} ({summary['refused']} of them refused by gates)"
+
+
 def _print(summary: dict[str, Any], totals: Totals) -> None:
     from rich.text import Text
 
@@ -269,7 +278,7 @@ def _print(summary: dict[str, Any], totals: Totals) -> None:
 
     out = console()
     rows = {
-        "files": f"{summary['files']}: {summary['good']} good, {totals.bad.total()} bad"
+        "files": f"{summary['files']}: {_judged(summary)}, {totals.bad.total()} with an error"
         + (f", {summary['missing']} not done yet" if summary["missing"] else ""),
         "this run": f"{summary['done_now']} files in {duration_text(summary['elapsed_s'])}"
         + (f", {summary['mb_per_s']:.1f} MB/s" if summary["mb_per_s"] else ""),
@@ -285,7 +294,7 @@ def _print(summary: dict[str, Any], totals: Totals) -> None:
     rows["table"] = summary["table"]
     out.print(facts(rows))
     if totals.bad:
-        table = columns(">bad files", "error", "for example")
+        table = columns(">files", "error", "for example")
         for name, count in totals.bad.most_common(SHOWN_PROBLEMS):
             table.add_row(str(count), Text(name, style="yellow"), Text(totals.examples[name]))
         out.print()

@@ -156,14 +156,11 @@ class Pool:
         worker.process.join()
 
     def _close(self) -> None:
-        """End all workers: those at rest by themselves, those at work at once."""
+        """End all workers at once: those at rest hold nothing, and what the others do is not wanted any more."""
         for worker in self._workers:
-            if worker.tasks or not worker.ready:
-                worker.process.kill()
-            worker.connection.close()  # they end when they read that
-        for worker in self._workers:
-            worker.process.join(END_S)
             worker.process.kill()
+            worker.connection.close()
+        for worker in self._workers:
             worker.process.join()
         self._workers.clear()
 

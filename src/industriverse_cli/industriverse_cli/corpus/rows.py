@@ -8,13 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from industriverse_cli.choosing import AUTO
 from industriverse_core.artefacts import Subsystem
 from industriverse_core.errors import CoreError
 
 if TYPE_CHECKING:
     import pyarrow
 
-AUTO = "auto"  # the machine that the file names
 INTERVALS = ("time_s", "motion_time_s", "energy_j", "peak_power_w", "heat_j", "material_kg")
 
 Row = dict[str, Any]
@@ -43,7 +43,7 @@ class Settings:
 
     Attributes:
         folder, output: what is read, where results go.
-        machine: a profile's name or file, or AUTO.
+        machine: a profile's name or file, or choosing.AUTO.
         material: a material's name or file; "" = as each file says.
         voxel_mm, voxel_height_mm: None = the usual sizes.
         max_bytes: larger files are refused.

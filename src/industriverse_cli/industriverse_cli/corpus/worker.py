@@ -46,11 +46,14 @@ def serve(connection: Connection, settings: Settings) -> None:
 
 def warm_up(settings: Settings) -> None:
     """Load the compiled loops that the settings need, with one tiny program."""
+    from industriverse_cli.choosing import AUTO, Chosen
     from industriverse_core.gcode import read_gcode
+    from industriverse_core.machine import DEFAULT_MACHINE, load_machine
 
     text = b"G28\nM104 S200\nM109 S200\nG1 X1 Y1 E1 F600\nG2 X2 Y0 I1 J0\n"
     with suppress(CoreError):  # a mill heats nothing: what it needs is loaded all the same
-        judge(read_gcode(text, "warm-up", "marlin"), settings, {})
+        profile = load_machine(DEFAULT_MACHINE if settings.machine == AUTO else settings.machine)
+        judge(Chosen(read_gcode(text, "warm-up", "marlin"), profile, ""), settings, {})
 
 
 def _prepare(settings: Settings) -> None:

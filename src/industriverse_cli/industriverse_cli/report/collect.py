@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from industriverse_cli.options import Case
     from twin_node.price_parts import Order
     from twin_node.tariff import Tariff
-    from twin_node.timeline import Timeline
+    from twin_node.timeline import Course, Timeline
 
 POWER_BINS = 600
 TITLES = {
@@ -127,9 +127,10 @@ def _outcome(
         if energy.high > 0.0
     ]
     power = _power(timeline, path)
+    ends_s = np.cumsum(timeline.course.duration_s)
     temperatures = {
-        name: np.interp(power.edges_s, timeline.end_s, column)
-        for name, column in _temperatures(timeline, case.profile.ambient).items()
+        name: np.interp(power.edges_s, ends_s, column)
+        for name, column in _temperatures(timeline.course, case.profile.ambient).items()
     }
     return Outcome(
         quantities=quantities,
@@ -163,13 +164,11 @@ def _power(timeline: Timeline, path: ToolPath) -> Power:
     return Power(series.edges_s, watts, _vertex(path, np.searchsorted(timeline.end_s, middles)))
 
 
-def _temperatures(timeline: Timeline, ambient_c: float) -> dict[str, np.ndarray]:
-    """The timeline's temperatures [degC] that change."""
-    found = {}
-    for item in fields(timeline):
-        column = getattr(timeline, item.name)
-        if item.name.endswith("_c") and isinstance(column, np.ndarray) and column.shape == timeline.end_s.shape:
-            found[item.name.removesuffix("_c")] = column
+def _temperatures(course: Course, ambient_c: float) -> dict[str, np.ndarray]:
+    """The course's temperatures [degC] that change."""
+    found = {
+        item.name.removesuffix("_c"): getattr(course, item.name) for item in fields(course) if item.name.endswith("_c")
+    }
     return {
         name: column
         for name, column in found.items()
@@ -181,7 +180,7 @@ def _balance(timeline: Timeline) -> tuple[Amount, ...]:
     """Where the electricity ends; what the three do not explain is stated, not hidden."""
     parts = {
         "heat_j": ("heat to the room", timeline.heat_j),
-        "work_j": ("carried away by the material", float(timeline.work_j.sum())),
+        "work_j": ("carried away by the material", float(timeline.course.work_j.sum())),
         "stored_j": ("still warm in the machine", timeline.stored_j),
     }
     rest = timeline.electric_j - sum(value for _, value in parts.values())

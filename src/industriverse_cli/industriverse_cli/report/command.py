@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from industriverse_cli.options import Case, File, Json, Machine, MaterialName, load_case, named_for
+from industriverse_cli.options import Case, File, Json, Machine, MaterialName, Stock, load_case, named_for
 from industriverse_cli.output import print_json
 from industriverse_cli.pricing import Quantity, Start, TariffName
 
@@ -34,6 +34,7 @@ def report(
     pdf: Annotated[
         Path | None, typer.Option("--pdf", metavar="FILE", help="A PDF of the page too; needs Chromium.")
     ] = None,
+    stock: Stock = "",
     tariff: TariffName = "default",
     start: Start = "",
     quantity: Quantity = 1,
@@ -56,7 +57,7 @@ def report(
     named_for(pdf, (".pdf",), file)
     prices, order = load_tariff(tariff), Order(quantity, start_of(start))
     browser = find_browser() if pdf is not None else ""
-    made, gates = make_report(load_case(file, machine, material), file, prices, order, datetime.now(UTC))
+    made, gates = make_report(load_case(file, machine, material, stock=stock), file, prices, order, datetime.now(UTC))
     if output is None and pdf is None and not json:
         output = Path(f"{file.stem}.report.html")
     written = _write(made, output, pdf, browser)
