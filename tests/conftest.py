@@ -28,6 +28,11 @@ PERMIT_VALID_S = 0.15
 MOTION_WORD = re.compile(r"(?<![A-Z0-9.])G(?:[0-3]|28|29|80)(?![0-9.])|(?<=[0-9])G[0-3](?![0-9.])|^\$H")
 
 
+ENDED = (im.JobState.COMPLETED, im.JobState.ABORTED, im.JobState.REFUSED)
+BUSY_COMPUTER = (ErrorCode.PERMIT_LAPSED, ErrorCode.SOURCE_STALE)
+ATTEMPTS = 3
+
+
 class Journal:
     """What really happened at the virtual machine, by its own record (steady clock)."""
 
@@ -156,17 +161,30 @@ class Cell:
         return answer.job_id
 
     def wait_job(self, job_id: str, *states: int, timeout_s: float = 60.0) -> im.JobState:
-        """Wait until the job is in one of the states."""
-        self.wait(
-            lambda: job_id in self.jobs and self.jobs[job_id].state in states, timeout_s, f"{job_id} in states {states}"
-        )
-        return self.jobs[job_id]
+        """Wait until the job is in one of the states; fail at once when it has ended in another."""
+        self.wait(lambda: self._state(job_id) in (*states, *ENDED), timeout_s, f"{job_id} in states {states}")
+        job = self.jobs[job_id]
+        if job.state not in states:
+            pytest.fail(f"{job_id} ended in state {job.state}: {job.error_code} {job.error_msg}\n{self.story()}")
+        return job
+
+    def _state(self, job_id: str) -> int:
+        return self.jobs[job_id].state if job_id in self.jobs else im.JobState.UNKNOWN
 
     def run_until_moving(self, program: Path) -> str:
-        """Submit a program and wait until its motion is well under way."""
-        job_id = self.submit(program)
+        """Submit a program and wait until its motion is well under way.
+
+        A computer that stands still for longer than the grace time stops a job, as it must; such a job is
+        cleared and submitted again.
+        """
+        for _ in range(ATTEMPTS):
+            job_id = self.submit(program)
+            job = self.wait_job(job_id, im.JobState.EXECUTING, *ENDED, timeout_s=120)
+            if job.state == im.JobState.EXECUTING or job.error_code not in BUSY_COMPUTER:
+                break
+            assert self.clear("the computer was busy").error_code == 0
         self.wait_job(job_id, im.JobState.EXECUTING)
-        self.wait(lambda: self.trace and self.trace.executed >= 5, 60, "five executed instructions")
+        self.wait(lambda: self.trace and self.trace.executed >= 5, 120, "five executed instructions")
         self.wait(lambda: self.journal.events("motion_begin"), 20, "motion at the printer")
         self.step(1.0)
         return job_id

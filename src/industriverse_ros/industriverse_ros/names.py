@@ -5,6 +5,7 @@ from __future__ import annotations
 # one for the cell
 STOP_REQUEST = "stop_request"  # StopRequest, EVENT, anyone -> shield, machine
 JOB_STATE = "job_state"  # JobState, EVENT, conductor -> all
+PERSONS = "persons"  # PersonsSeen, SENSOR, cameras and scanners -> shield
 
 COMPILE_INTENT = "compile_intent"  # intent_node
 CHECK_PROGRAM = "check_program"  # shield_node
@@ -13,6 +14,7 @@ CLEAR_STOP = "clear_stop"  # shield_node
 PREDICT = "predict"  # twin_node
 PRICE = "price"  # twin_node
 CLOSE_LEDGER = "close_ledger"  # twin_node
+FORECAST = "forecast"  # twin_node
 SUBMIT_JOB = "submit_job"  # conductor_node
 LIST_JOBS = "list_jobs"  # conductor_node
 RUN_JOB = "run_job"  # conductor_node (action)
@@ -64,3 +66,13 @@ def residual(machine_id: str) -> str:
 def execute_program(machine_id: str) -> str:
     """ExecuteProgram (action), conductor -> machine."""
     return f"{machine_id}/execute_program"
+
+
+def decision(machine_id: str) -> str:
+    """Decision, SENSOR, shield -> all."""
+    return f"{machine_id}/decision"
+
+
+def markers(machine_id: str) -> str:
+    """visualization_msgs/MarkerArray, STATE, twin (path, energy) and shield (zones, stop) -> rviz."""
+    return f"{machine_id}/markers"

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import random
 import select
 import threading
 import time
@@ -10,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from industriverse_core.errors import CoreError, ErrorCode
+from industriverse_core.errors import CoreError, ErrorCode, MachineError
 from industriverse_core.permit import StopLevel, sign
 from industriverse_core.telemetry import MachineState
 from machine_node.execution import Outcome
@@ -198,7 +199,10 @@ class Wire(threading.Thread):
         self.name_of_port = os.ttyname(slave)
         self.slave = slave
         self.port = SerialTransport(str(printer_link), 115200)
-        self.spoil, self.count, self.spoiled = spoil, 0, 0
+        # by chance, not by count: a window of lines that is sent again and again could fall in step with a count,
+        # and the same line would be spoilt for ever
+        self.dice, self.spoil = random.Random(spoil), spoil
+        self.count, self.spoiled, self.spoils = 0, 0, False
         self.end = False
         self.start()
 
@@ -208,14 +212,18 @@ class Wire(threading.Thread):
             if self.master in readable:
                 self.port.write(self._through(os.read(self.master, 4096)))
             if self.port in readable:
-                os.write(self.master, self.port.read())
+                try:
+                    os.write(self.master, self.port.read())
+                except MachineError:  # the printer has been switched off
+                    return
 
     def _through(self, data):
         out = bytearray(data)
         for at, byte in enumerate(out):
             if byte == 10:
                 self.count += 1
-            elif byte == ord("G") and self.count > 30 and self.count % self.spoil == 0:
+                self.spoils = self.count > 30 and self.dice.randrange(self.spoil) == 0
+            elif byte == ord("G") and self.spoils:
                 out[at] = ord("?")
                 self.spoiled += 1
         return bytes(out)
