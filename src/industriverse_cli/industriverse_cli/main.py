@@ -15,6 +15,7 @@ from industriverse_cli import (
     autocorrecting,
     catalogue,
     converting,
+    health,
     ports,
     pricing,
     programs,
@@ -61,6 +62,7 @@ app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)
 app.command("ports", rich_help_panel=MACHINE_PANEL)(ports.ports)
 app.add_typer(virtual.app, name="virtual", rich_help_panel=MACHINE_PANEL)
 app.command("telemetry", rich_help_panel=BAG_PANEL)(telemetry.telemetry)
+app.command("health", rich_help_panel=BAG_PANEL)(health.health)
 app.command("record", rich_help_panel=BAG_PANEL)(bags.record)
 app.command("verdicts", rich_help_panel=BAG_PANEL)(bags.verdicts)
 app.command("replay", rich_help_panel=BAG_PANEL)(bags.replay)

@@ -66,6 +66,11 @@ class CellPaths:
         return self.directory / "residuals.sqlite"
 
     @property
+    def health(self) -> Path:
+        """The shield's history of the machine's health numbers."""
+        return self.directory / "health.json"
+
+    @property
     def running(self) -> Path:
         """The note by which a running cell is found (RunningCell)."""
         return self.directory / "cell.json"
