@@ -15,6 +15,7 @@ from industriverse_cli import (
     autocorrecting,
     catalogue,
     converting,
+    envelope,
     health,
     ports,
     pricing,
@@ -59,6 +60,7 @@ app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)
 app.command("convert", rich_help_panel=PROGRAM_PANEL)(converting.convert)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)
 app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)
+app.add_typer(envelope.app, name="envelope", rich_help_panel=PROGRAM_PANEL)
 app.command("ports", rich_help_panel=MACHINE_PANEL)(ports.ports)
 app.add_typer(virtual.app, name="virtual", rich_help_panel=MACHINE_PANEL)
 app.command("telemetry", rich_help_panel=BAG_PANEL)(telemetry.telemetry)
