@@ -11,6 +11,8 @@ from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.machine import load_machine
 from industriverse_core.program import Heater
 from industriverse_core.telemetry import HeaterReading, MachineState, TelemetrySample
+from shield_node.envelope import Reason, learn_envelope
+from shield_node.envelope_watch import WEIGHTS, EnvelopeWatch
 from shield_node.machine_states import WINDOW_S, LiveStates, channels_of, recorded_states, windowed
 
 PRINTER = channels_of(load_machine("prusa_mk3s"))
@@ -96,3 +98,41 @@ def test_a_window_with_something_unmeasured_is_not_a_number():
     states = windowed(np.array([5.0, 10.0, 20.0]), np.array([[1.0], [math.nan], [3.0]]))
     assert math.isnan(states.values[0, 0])
     assert states.values[1, 0] == pytest.approx(3.0)
+
+
+def printing(source, windows):
+    """Means of windows of a printer that prints."""
+    below = source.normal(0.0, 0.2, windows)
+    columns = (source.normal(80.0, 3.0, windows), 215.0 - below, below, 60.0 - below, below, np.full(windows, 0.5))
+    return np.column_stack(columns)
+
+
+def executing(stamp_s, power_w, state=MachineState.EXECUTING):
+    heaters = (HeaterReading(Heater.HOTEND, 215.0, 215.0), HeaterReading(Heater.BED, 60.0, 60.0))
+    return TelemetrySample(
+        stamp_s=stamp_s, machine_id="m", incarnation=1, challenge=1, state=state, job_id="J1", heaters=heaters,
+        fan=0.5, power_w=power_w,
+    )  # fmt: skip
+
+
+def test_live_a_state_outside_gives_evidence_until_a_window_is_good_again_or_the_job_ends():
+    envelope = learn_envelope(printing(np.random.default_rng(1), 600), PRINTER)
+    watch = EnvelopeWatch(envelope, load_machine("prusa_mk3s"))
+    seen = [watch.observe(executing(0.1 * step, 80.0)) for step in range(150)]
+    assert seen == [None] * 150
+    seen = [watch.observe(executing(15.0 + 0.1 * step, 140.0)) for step in range(200)]
+    assert (seen[-1].channel, seen[-1].weight) == ("power", WEIGHTS[Reason.OUTSIDE_SUPPORT])
+    assert watch.message.startswith("power is 140 W")
+    again = [watch.observe(executing(35.0 + 0.1 * step, 80.0)) for step in range(250)]
+    assert again[0] is not None
+    assert again[-1] is None
+    for step in range(250):
+        watch.observe(executing(60.0 + 0.1 * step, 140.0))
+    assert watch.evidence is not None
+    assert watch.observe(executing(85.0, 17.0, MachineState.IDLE)) is None
+
+
+def test_another_machines_map_is_refused():
+    envelope = learn_envelope(printing(np.random.default_rng(1), 600), PRINTER)
+    with pytest.raises(InputError, match="Learn a map for this machine"):
+        EnvelopeWatch(envelope, load_machine("grbl_mill"))
