@@ -115,7 +115,7 @@ class Cell:
     def _on_permit(self, msg: im.MotionPermit) -> None:
         self.permits.append((time.monotonic(), msg))
 
-    def wait(self, condition, timeout_s: float = 60.0, what: str = "") -> None:
+    def wait(self, condition, timeout_s: float = 120.0, what: str = "") -> None:
         """Spin until the condition holds; fail with the cell's logs when it does not."""
         deadline = time.monotonic() + timeout_s
         while not condition():
@@ -140,7 +140,7 @@ class Cell:
         telemetry = self.telemetry and (self.telemetry.state, self.telemetry.error_msg)
         return "\n".join([*logs, f"job {job}", f"safety {safety}", f"machine {telemetry}"])
 
-    def call(self, name: str, request, timeout_s: float = 20.0):
+    def call(self, name: str, request, timeout_s: float = 60.0):
         """Answer of one of the cell's services."""
         client = self.clients[name]
         self.wait(client.service_is_ready, timeout_s, f"service {name}")
@@ -150,9 +150,9 @@ class Cell:
 
     def ready(self) -> None:
         """Wait until the machine is connected and the shield is there."""
-        self.wait(lambda: self.telemetry and self.telemetry.state == im.MachineTelemetry.IDLE, 60, "an idle machine")
-        self.wait(lambda: self.safety, 20, "the shield")
-        self.wait(lambda: self.heartbeats, 20, "the conductor")
+        self.wait(lambda: self.telemetry and self.telemetry.state == im.MachineTelemetry.IDLE, 120, "an idle machine")
+        self.wait(lambda: self.safety, 60, "the shield")
+        self.wait(lambda: self.heartbeats, 60, "the conductor")
 
     def submit(self, intent: str | Path) -> str:
         """Submit a job and return its id."""
@@ -160,7 +160,7 @@ class Cell:
         assert answer.error_code == 0, answer.error_msg
         return answer.job_id
 
-    def wait_job(self, job_id: str, *states: int, timeout_s: float = 60.0) -> im.JobState:
+    def wait_job(self, job_id: str, *states: int, timeout_s: float = 120.0) -> im.JobState:
         """Wait until the job is in one of the states; fail at once when it has ended in another."""
         self.wait(lambda: self._state(job_id) in (*states, *ENDED), timeout_s, f"{job_id} in states {states}")
         job = self.jobs[job_id]

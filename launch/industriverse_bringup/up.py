@@ -29,7 +29,7 @@ from industriverse_ros import convert
 from industriverse_ros.client import ENDED, CellClient
 
 EXIT_OF_STATE = {im.JobState.COMPLETED: 0, im.JobState.REFUSED: 3, im.JobState.ABORTED: 1}
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0  # a busy computer takes its time for seven processes
 LOG_WIDTH = 140  # where nobody has said how wide
 
 

@@ -29,7 +29,7 @@ def test_a_job_of_one_cell_is_unknown_to_the_other(tmp_path):
     homes = [tmp_path / "one", tmp_path / "two"]
     started = [_start(home) for home in homes]
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 150
         while not all((home / "demo" / "cell.json").exists() for home in homes):
             assert time.monotonic() < deadline, "the cells did not start"
             time.sleep(0.2)
@@ -48,6 +48,5 @@ def test_a_job_of_one_cell_is_unknown_to_the_other(tmp_path):
     finally:
         for process in started:
             process.send_signal(signal.SIGINT)
-        for process in started:
-            process.communicate(timeout=30)
-    assert [process.returncode for process in started] == [130, 130]
+        said = [process.communicate(timeout=60)[0] for process in started]
+    assert [process.returncode for process in started] == [130, 130], said
