@@ -1,8 +1,8 @@
 """From a telemetry sample's receipt by the shield to its decision, while the whole demonstration cell makes a part.
 
 `inside`: Decision.latency_s of the first decision that has a sample; it is taken when the permit has gone out.
-`outside`: an observer's own times of receipt of the sample and of that decision; what the network and the observer are late
-for either is in it. Every healthy run is also a test of false alarms: what was decided besides RUN is counted.
+`outside`: an observer's own times of receipt of the sample and of that decision; what the network and the observer are
+late for either is in it. Every healthy run is also a test of false alarms: what was decided besides RUN is counted.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def _cell(cell: str) -> Iterator[dict]:
     for name, latencies in (("inside", seen.inside_s), ("outside", seen.outside_s)):
         p50, p99 = np.percentile(np.array(latencies) * 1e3, [50, 99])
         yield {"metric": f"telemetry to decision {name} p50", "value": round(float(p50), 2), **common}
-        yield {"metric": f"telemetry to decision {name} p99", "value": round(float(p99), 2), "goal": GOAL_P99_MS, **common}
+        about = {"metric": f"telemetry to decision {name} p99", "value": round(float(p99), 2)}
+        yield {**about, "goal": GOAL_P99_MS, **common}
 
 
 def _note(path: Path, up: subprocess.Popen) -> dict[str, Any]:

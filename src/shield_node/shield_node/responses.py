@@ -2,8 +2,8 @@
 
 Times are the shield's steady clock [s].
 
-`python -m shield_node.responses` prints the table as docs/safety.md has it. Statistics that may be wrong make the machine
-slower or hold it; only what is nearly certain latches.
+`python -m shield_node.responses` prints the table as docs/safety.md has it. Statistics that may be wrong make the
+machine slower or hold it; only what is nearly certain latches.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ RUN = Response()
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row: the level for a cause from a probability and a severity on, when the estimate has said so for `lasts_s`."""
+    """One row: the level for a cause from a probability and a severity on, once the estimate has said so for `lasts_s`."""
 
     cause: Cause
     probability: float
@@ -90,7 +90,7 @@ RULES = (
 )
 SILENT = {
     Cause.NONE: "nothing is wrong",
-    Cause.NETWORK_FAULT: "said, and nothing more: what is late ends the permits by itself, what is forged moves nothing",
+    Cause.NETWORK_FAULT: "said, and nothing more: what is late ends permits by itself, what is forged moves nothing",
 }
 
 

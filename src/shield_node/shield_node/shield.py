@@ -3,8 +3,8 @@
 Every time is the receiver's steady clock [s]. A source is fresh while its last message is younger than its
 limit; a source that comes back with another incarnation was restarted, and that is a stop, not a return.
 
-A tick uses what was observed before it, in the order of the stamps, at the tick's own time: whoever knows which messages
-a tick had makes its decision again, bit for bit.
+A tick uses what was observed before it, in the order of the stamps, at the tick's own time: whoever knows which
+messages a tick had makes its decision again, bit for bit.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ MOST_WAITING = 1000  # messages that no tick has used yet; a shield that does no
 LATCHED_LEVEL = {StopLevel.HOLD: Level.HOLD, StopLevel.STOP1: Level.STOP1, StopLevel.STOP0: Level.STOP0}
 STOPS = {Level.STOP1: StopLevel.STOP1, Level.STOP0: StopLevel.STOP0}
 
+NO_THREAT = certain(Cause.NONE)
 Observed = TelemetrySample | ResidualSample | VibrationSample | PowerSample
 _ORDER: tuple[type, ...] = (TelemetrySample, ResidualSample, VibrationSample, PowerSample)  # of the same stamp
 
@@ -125,7 +126,7 @@ class Shield:
     _incidents: Incidents = field(default_factory=Incidents)
     _responder: Responder = field(default_factory=Responder)
     _response: Response = RUN
-    _threat: ThreatEstimate = certain(Cause.NONE)
+    _threat: ThreatEstimate = NO_THREAT
     _latched_for: ThreatEstimate | None = None  # the threat that latched
     _cleared_machine_latch: int = 0
     _last_tick_s: float = math.nan
@@ -194,7 +195,7 @@ class Shield:
     def observe_persons(
         self, sensor: str, incarnation: int, positions: Sequence[Point], uncertainty_m: float, now_s: float
     ) -> None:
-        """A sighting: a source, and everybody whom it sees. Raises KeyError for a sensor that the cell does not have."""
+        """A sighting: a source, and everybody whom it sees. Raises KeyError for a sensor that the cell has not."""
         if self.people is None:
             raise KeyError(sensor)
         self.people.observe(sensor, positions, uncertainty_m)
@@ -288,7 +289,7 @@ class Shield:
         self._waiting.clear()
         if self.identifier is not None:
             self.identifier.reset()  # a person has looked at the machine
-        self._responder, self._response, self._threat = Responder(), RUN, certain(Cause.NONE)
+        self._responder, self._response, self._threat = Responder(), RUN, NO_THREAT
 
     # --- the tick ---
 
@@ -316,7 +317,7 @@ class Shield:
     def _judge(self, now_s: float) -> None:
         """What threats and people ask for."""
         self._feed(now_s)
-        self._threat = certain(Cause.NONE) if self.identifier is None else self.identifier.estimate(now_s)
+        self._threat = NO_THREAT if self.identifier is None else self.identifier.estimate(now_s)
         self._response = self._responder.observe(self._threat, now_s)
         if self.people is not None:
             near, why = self.people.ask(now_s)
