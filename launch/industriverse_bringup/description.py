@@ -26,6 +26,7 @@ class VirtualMachine(Document):
 
     speed: float = Field(default=1.0, ge=1.0, le=100.0, description="physics per real time")
     seed: int = Field(default=0, ge=0)
+    control: str = Field(default="", description="unix socket that takes faults (industriverse virtual fault)")
 
 
 class Machine(Document):
@@ -196,6 +197,7 @@ def _virtual_machine(cell: CellDescription, paths: CellPaths, speed: float) -> P
         f"--stock={cell.machine.stock}",  # it may begin with a minus
         *("--journal", str(paths.machine_journal)),
         "--ros-clock",
+        *(("--control", cell.machine.virtual.control) if cell.machine.virtual.control else ()),
     )
     return Process("virtual_machine", "machine_node", "virtual_machine", "machine_node.virtual.main", False, arguments)
 

@@ -1,4 +1,4 @@
-"""The part of a cell description that says where people may be: sensors, zones, the machine's place, the formula's numbers.
+"""The part of a cell description about people: sensors, zones, the machine's place, the formula's numbers.
 
 The launch checks it with the whole description; the shield reads it from the same file. All places are on the floor in
 the cell's frame [m].
@@ -11,7 +11,15 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from industriverse_core.documents import Document, Metres, MetresPerSecond, MetresPerSecond2, Ratio, Seconds, load_document
+from industriverse_core.documents import (
+    Document,
+    Metres,
+    MetresPerSecond,
+    MetresPerSecond2,
+    Ratio,
+    Seconds,
+    load_document,
+)
 from industriverse_core.errors import ErrorCode
 from industriverse_core.permit import PERMIT_PERIOD_S, PERMIT_VALID_S
 
@@ -71,8 +79,8 @@ class Safety(Document):
         least_s = max(sensor.limit for sensor in self.sensors) + PERMIT_PERIOD_S + PERMIT_VALID_S + QUEUE_S
         if self.separation.reaction < least_s - 1e-9:
             raise ValueError(
-                f"separation.reaction is {self.separation.reaction:g} s; the oldest sighting, a tick, a permit's validity "
-                f"and the controller's queue take up to {least_s:g} s"
+                f"separation.reaction is {self.separation.reaction:g} s; the oldest sighting, a tick, a permit's "
+                f"validity and the controller's queue take up to {least_s:g} s"
             )
         return self
 

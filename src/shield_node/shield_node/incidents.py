@@ -23,6 +23,12 @@ FORGERIES = (ErrorCode.PERMIT_FORGED.name, ErrorCode.PERMIT_REPLAYED.name, Error
 class Identifier(Protocol):
     """Who fuses what is seen into an estimate (shield_node.threats). Times are the shield's steady clock [s]."""
 
+    def begin_job(self, job_id: str) -> None:
+        """A job begins."""
+
+    def reset(self) -> None:
+        """An operator has looked at the machine: evidence is gathered anew."""
+
     def observe_telemetry(self, sample: TelemetrySample, now_s: float) -> None:
         """A sample of the machine."""
 

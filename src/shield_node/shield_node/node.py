@@ -35,6 +35,7 @@ from shield_node import gates, memory
 from shield_node.memory import Memory
 from shield_node.people import people_of
 from shield_node.shield import CONDUCTOR, MACHINE, TWIN, Latch, Shield
+from shield_node.threats.identifier import ThreatIdentifier
 from shield_node.transitions import State
 
 STATE_PERIOD_S = 0.1
@@ -80,9 +81,12 @@ class ShieldNode(CellNode):
         self._memory_file = paths.directory / MEMORY_FILE
         remembered = memory.load(self._memory_file)
         self.incarnation = max(self.incarnation, remembered.incarnation + 1)  # grows even if the clock steps back
-        safety = load_safety(Path(self.params.cell_file)) if self.params.cell_file else None
+        cell_file = Path(self.params.cell_file) if self.params.cell_file else None
+        safety = load_safety(cell_file) if cell_file is not None else None
+        memory.keep_description(cell_file, paths.description)
         people = people_of(safety, self._profile)
-        self._shield = Shield(machine, key, self.incarnation, limits, remembered.latch, None, people)
+        identifier = ThreatIdentifier(self._profile)
+        self._shield = Shield(machine, key, self.incarnation, limits, remembered.latch, identifier, people)
         self._remembered = Memory()
         self._remember()
         self._shown: tuple[object, ...] = ()
@@ -193,8 +197,9 @@ class ShieldNode(CellNode):
         permit = self._shield.tick(now_s)
         if permit is not None:
             self._permits.publish(convert.permit_to_msg(permit, self.now_s()))
+        decision = self._shield.decision(now_s, self.steady_s(), self.now_s())
         self._publish_state_on_change()
-        self._decisions.publish(convert_decision.decision_to_msg(self._shield.decision(now_s, self.now_s())))
+        self._decisions.publish(convert_decision.decision_to_msg(decision))
         if now_s - self._state_shown_s > STATE_PERIOD_S - 0.5 * PERMIT_PERIOD_S:  # ticks are never on the dot
             self._publish_state()
 

@@ -1,4 +1,4 @@
-"""People around a machine: what its sensors have last seen, against distances and zones. No ROS, no clock of its own."""
+"""People around a machine: what its sensors have last seen, against distances and zones. No ROS, no clock."""
 
 from __future__ import annotations
 
@@ -113,4 +113,3 @@ def _limits(safety: Safety) -> SeparationLimits:
 def _distance(person: Point, place: Point) -> float:
     distance = math.dist(person, place)
     return distance if math.isfinite(distance) else 0.0
-

@@ -3,8 +3,8 @@
 Every time is the receiver's steady clock [s]. A source is fresh while its last message is younger than its
 limit; a source that comes back with another incarnation was restarted, and that is a stop, not a return.
 
-A tick uses what was observed before it, in the order of the stamps, at the tick's own time: whoever knows which messages
-a tick had makes its decision again, bit for bit.
+A tick uses what was observed before it, in the order of the stamps, at the tick's own time: whoever knows which
+messages a tick had makes its decision again, bit for bit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 
 from industriverse_core.artefacts import GateReport, Verdict
@@ -23,7 +23,7 @@ from industriverse_core.telemetry import MachineState, PowerSample, ResidualSamp
 from industriverse_core.threats import Cause, Decision, Level, ThreatEstimate
 from shield_node.incidents import Identifier, Incidents
 from shield_node.people import People
-from shield_node.responses import RUN, Response, Steady, certain, respond
+from shield_node.responses import RUN, Responder, Response, certain
 from shield_node.separation import Point
 from shield_node.transitions import TABLE, Event, State
 
@@ -35,6 +35,7 @@ MOST_WAITING = 1000  # messages that no tick has used yet; a shield that does no
 LATCHED_LEVEL = {StopLevel.HOLD: Level.HOLD, StopLevel.STOP1: Level.STOP1, StopLevel.STOP0: Level.STOP0}
 STOPS = {Level.STOP1: StopLevel.STOP1, Level.STOP0: StopLevel.STOP0}
 
+NO_THREAT = certain(Cause.NONE)
 Observed = TelemetrySample | ResidualSample | VibrationSample | PowerSample
 _ORDER: tuple[type, ...] = (TelemetrySample, ResidualSample, VibrationSample, PowerSample)  # of the same stamp
 
@@ -96,7 +97,7 @@ class Shield:
         incarnation: start of this shield [ns since 1970]; grows with every restart.
         limits_s: sources that are needed and how old their last message may be [s].
         kept_latch: a stop that a predecessor had latched; it is still latched.
-        new_identifier: makes who fuses threats; a new one after each clear, because a person has looked at the machine.
+        identifier: fuses threats; None = there are none but people.
         people: around the machine; their sensors are sources, too. None = nobody is watched.
         ticks: so far, counted from 1.
     """
@@ -106,7 +107,7 @@ class Shield:
     incarnation: int
     limits_s: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_LIMITS_S))
     kept_latch: InitVar[Latch | None] = None
-    new_identifier: Callable[[], Identifier] | None = None
+    identifier: Identifier | None = None
     people: People | None = None
     state: State = State.IDLE
     ticks: int = 0
@@ -123,10 +124,9 @@ class Shield:
     _residual_stamp_s: float = math.nan
     _waiting: deque[Observed] = field(default_factory=lambda: deque(maxlen=MOST_WAITING))
     _incidents: Incidents = field(default_factory=Incidents)
-    _identifier: Identifier | None = None
-    _steady: Steady = field(default_factory=Steady)
+    _responder: Responder = field(default_factory=Responder)
     _response: Response = RUN
-    _threat: ThreatEstimate = certain(Cause.NONE)
+    _threat: ThreatEstimate = NO_THREAT
     _latched_for: ThreatEstimate | None = None  # the threat that latched
     _cleared_machine_latch: int = 0
     _last_tick_s: float = math.nan
@@ -136,7 +136,6 @@ class Shield:
         if self.people is not None:
             self.limits_s = {**self.limits_s, **self.people.limits_s}
         self._sources = {name: _Source() for name in self.limits_s}
-        self._forget_evidence()
         if kept_latch is not None:
             self.state, self._latch = TABLE.next_state(self.state, Event.STOP), kept_latch
 
@@ -196,7 +195,7 @@ class Shield:
     def observe_persons(
         self, sensor: str, incarnation: int, positions: Sequence[Point], uncertainty_m: float, now_s: float
     ) -> None:
-        """A sighting: a source, and everybody whom it sees. Raises KeyError for a sensor that the cell does not have."""
+        """A sighting: a source, and everybody whom it sees. Raises KeyError for a sensor that the cell has not."""
         if self.people is None:
             raise KeyError(sensor)
         self.people.observe(sensor, positions, uncertainty_m)
@@ -244,6 +243,8 @@ class Shield:
         self._digest, self._used_s = digest, now_s
         for source in self._sources.values():
             source.armed_incarnation = 0
+        if self.identifier is not None:
+            self.identifier.begin_job(short(digest))
         self._evaluate(now_s)
 
     def disarm(self) -> None:
@@ -286,8 +287,9 @@ class Shield:
 
     def _forget_evidence(self) -> None:
         self._waiting.clear()
-        self._identifier = self.new_identifier() if self.new_identifier is not None else None
-        self._steady, self._response, self._threat = Steady(), RUN, certain(Cause.NONE)
+        if self.identifier is not None:
+            self.identifier.reset()  # a person has looked at the machine
+        self._responder, self._response, self._threat = Responder(), RUN, NO_THREAT
 
     # --- the tick ---
 
@@ -315,8 +317,8 @@ class Shield:
     def _judge(self, now_s: float) -> None:
         """What threats and people ask for."""
         self._feed(now_s)
-        self._threat = certain(Cause.NONE) if self._identifier is None else self._identifier.estimate(now_s)
-        self._response = self._steady.observe(respond(self._threat), now_s)
+        self._threat = NO_THREAT if self.identifier is None else self.identifier.estimate(now_s)
+        self._response = self._responder.observe(self._threat, now_s)
         if self.people is not None:
             near, why = self.people.ask(now_s)
             if why is not None and near.hardness >= self._response.hardness:
@@ -324,7 +326,7 @@ class Shield:
 
     def _feed(self, now_s: float) -> None:
         """Give the identifier what has arrived, in the order of the stamps; no sensor is ahead of the machine."""
-        incidents, identifier = self._incidents.take(), self._identifier
+        incidents, identifier = self._incidents.take(), self.identifier
         newest_s = self._telemetry.stamp_s if self._telemetry is not None else -math.inf
         waiting = sorted(self._waiting, key=lambda sample: (sample.stamp_s, _ORDER.index(type(sample))))
         self._waiting.clear()
@@ -435,8 +437,11 @@ class Shield:
             self.state, self._digest, self._latch, code, cause, sources, self.permits_issued, self.missed_deadlines
         )
 
-    def decision(self, now_s: float, stamp_s: float) -> Decision:
-        """What the last tick decided, and from what; becomes Decision.msg. `stamp_s`: ROS time."""
+    def decision(self, tick_s: float, now_s: float, stamp_s: float) -> Decision:
+        """What the tick at `tick_s` decided, and from what; becomes Decision.msg.
+
+        `now_s`: when its permit had gone out; `stamp_s`: the same in ROS time.
+        """
         level = self._response.level
         if self._latch is not None:
             level = LATCHED_LEVEL[self._latch.level]
@@ -444,13 +449,13 @@ class Shield:
             level = Level.HOLD
         scale = {Level.RUN: 1.0, Level.REDUCED: self._response.speed_scale}.get(level, 0.0)
         threat = self._latched_for or self._threat
-        message = threat.message or self.snapshot(now_s).cause
+        message = threat.message or self.snapshot(tick_s).cause
         return Decision(
             stamp_s=stamp_s,
             machine_id=self.machine_id,
             incarnation=self.incarnation,
             tick=self.ticks,
-            steady_s=now_s,
+            steady_s=tick_s,
             level=level,
             speed_scale=scale,
             threat=replace(threat, message=message),

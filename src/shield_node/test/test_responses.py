@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from industriverse_core.errors import ErrorCode
 from industriverse_core.permit import GRACE_S
 from industriverse_core.threats import Cause, Level, ThreatEstimate
-from shield_node.responses import CALM_S, RULES, RUN, SILENT, Response, Steady, certain, document, respond
+from shield_node.responses import CALM_S, RULES, RUN, SILENT, Responder, Response, Steady, certain, document
+from shield_node.threats.identifier import SEVERITY
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "safety.md"
 NUMBER = st.floats(0, 1)
@@ -17,6 +18,13 @@ NUMBER = st.floats(0, 1)
 
 def estimate(cause, probability, severity=1.0, message="The hotend rises."):
     return ThreatEstimate(0.0, cause, probability, severity, (), (), message)
+
+
+def respond(seen, lasted_s=10.0):
+    """The response to an estimate that has lasted."""
+    responder = Responder()
+    responder.observe(seen, 0.0)
+    return responder.observe(seen, lasted_s)
 
 
 def test_the_document_has_the_table_as_it_is():
@@ -43,13 +51,28 @@ def test_what_may_well_be_false_latches_nothing_but_a_program_that_was_changed(c
 def test_a_response_names_cause_probability_and_what_was_seen():
     response = respond(estimate(Cause.THERMAL_RUNAWAY, 0.981))
     assert (response.level, response.code, response.at_rest) == (Level.STOP1, ErrorCode.THREAT, True)
-    assert response.message == "Thermal runaway (98.1% sure). The hotend rises."
+    assert response.message == "The hotend rises."
+    assert respond(estimate(Cause.CLOG, 0.981, message="")).message == "Clog (98.1% sure)."
     assert respond(estimate(Cause.NONE, 1.0)) == RUN
 
 
 @pytest.mark.parametrize("number", [float("nan"), -1.0])
 def test_a_number_that_says_nothing_asks_for_nothing(number):
     assert respond(estimate(Cause.COLLISION, number)) == RUN
+
+
+def test_a_row_acts_when_it_has_lasted_without_a_break():
+    responder, ill, well = Responder(), estimate(Cause.THERMAL_RUNAWAY, 0.98), estimate(Cause.NONE, 1.0)
+    for now_s, seen in ((0.0, ill), (0.15, ill), (0.18, well), (0.2, ill), (0.35, ill)):
+        assert responder.observe(seen, now_s) == RUN
+    assert responder.observe(ill, 0.4).level is Level.STOP1
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.cause.name}-{rule.level.name}")
+def test_every_row_can_act(rule):
+    """With the severity that the identifier gives this cause; a row that never acts would be a promise."""
+    seen = estimate(rule.cause, rule.probability, SEVERITY[rule.cause])
+    assert respond(seen, rule.lasts_s).level is rule.level
 
 
 def test_harder_at_once_softer_after_a_calm():
