@@ -31,6 +31,7 @@ from shield_node.threats.vibration import VibrationWatch
 MOST_EVIDENCE = 8
 LEAST_WEIGHT = 0.05  # of evidence that is worth naming [log-odds]
 RESIDUAL_SLACK = 3.0  # standard deviations of the twin that may last for ever
+MOST_SIGMA = 10.0  # that one comparison may count: a single one may be out of step
 INCIDENT_S = 2.0  # for which an incident counts after it was last seen [steady s]
 RANGE_MARGIN_M = 5e-3
 MOVED_M = 1e-4
@@ -89,7 +90,7 @@ class ThreatIdentifier:
         self._heaters = self._make_heaters()
         self._budget = PowerBudget(profile, KINDS[Score.POWER_EXCESS].limit)
         self._meter = MeterWatch()
-        self._vibration = VibrationWatch()
+        self._vibration = VibrationWatch(KINDS[Score.VIBRATION].limit)
         self._residual_s = math.nan
         self._residuals = {
             score: Cusum(RESIDUAL_SLACK, KINDS[score].limit) for pair in _RESIDUALS.values() for score in pair if score
@@ -142,7 +143,7 @@ class ThreatIdentifier:
             if reading is not None:
                 watch.observe(reading, _share(sample.fan), executing, sample.stamp_s)
                 self._take_heater(heater, watch)
-        self._take_power(sample, moving, dt)
+        self._take_power(sample, moving)
         self.values[Score.POSITION_RANGE] = float(self._out_of_range(sample))
 
     def observe_residual(self, sample: ResidualSample, now_s: float) -> None:
@@ -156,7 +157,7 @@ class ThreatIdentifier:
             return
         for channel in sample.channels:
             high, low = _RESIDUALS[channel.quantity]
-            z = channel.z_score
+            z = min(max(channel.z_score, -MOST_SIGMA), MOST_SIGMA)
             self.values[high] = self._residuals[high].step(z, dt)
             if low is not None:
                 self.values[low] = self._residuals[low].step(-z, dt)
@@ -165,8 +166,7 @@ class ThreatIdentifier:
         """Features of a burst."""
         self._seen(sample.stamp_s)
         self._vibration.observe(sample, self._moves_at(sample.stamp_s))
-        self.values[Score.VIBRATION_HIGH_BAND] = self._vibration.high_band
-        self.values[Score.VIBRATION_LEVEL] = self._vibration.whole
+        self.values[Score.VIBRATION] = self._vibration.value
 
     def observe_power(self, sample: PowerSample, now_s: float) -> None:
         """A meter's reading."""
@@ -247,19 +247,15 @@ class ThreatIdentifier:
             self.values[score] = float(watch.fault is fault)
         self.values[excess], self.values[deficit] = watch.excess.value, watch.deficit.value
 
-    def _take_power(self, sample: TelemetrySample, moving: bool, dt: float) -> None:
-        if not 0.0 < dt <= LONGEST_STEP_S:
-            return
-        watches = self._heaters.values()
+    def _take_power(self, sample: TelemetrySample, moving: bool) -> None:
         hotend = sample.reading(Heater.HOTEND)
         self._budget.observe(
+            sample.stamp_s,
             sample.power_w,
-            math.fsum(watch.duty_w for watch in watches),
-            math.fsum(watch.duty_doubt_w for watch in watches),
+            math.fsum(watch.duty_w for watch in self._heaters.values()),
             _share(sample.fan),
             math.nan if hotend is None else hotend.temperature_c,
             moving,
-            dt,
         )
         self.values[Score.POWER_EXCESS] = self._budget.excess.value
         self.values[Score.POWER_DEFICIT] = self._budget.deficit.value

@@ -50,7 +50,6 @@ class HeaterWatch:
         self.fault: HeaterFault | None = None
         self.message = ""
         self.duty_w = math.nan  # electric power by the reported duty
-        self.duty_doubt_w = 0.0  # by which it may be off, since reports are seldom
         self._last: HeaterReading | None = None
         self._stamp_s = math.nan
         self._smooth_c = self._in_w = self._drive_w = self._change_w = 0.0
@@ -104,7 +103,6 @@ class HeaterWatch:
         self._drive_w += share * (drive_w - self._drive_w)
         # a jump of the duty somewhere between two reports
         self._change_w = self._change_w * (1.0 - share) + jump_w * min(1.0, REPORT_S / self._tau_s)
-        self.duty_doubt_w = jump_w
         stored_w = profile.heat_capacity * (reading.temperature_c - self._smooth_c) / lag_s
         conductance = profile.loss + profile.fan_loss * fan
         known = profile.uncertainty * math.hypot(self._drive_w, stored_w, loss_w)
