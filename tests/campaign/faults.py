@@ -70,6 +70,7 @@ class Run:
     settled: Cause = Cause.NONE
     controller_s: float = float("nan")  # at which the controller halted
     controller: str = ""
+    named_after: Cause = Cause.NONE  # by the first sample that shows it halted
     table: Table = field(default_factory=Table)
 
     def add(self, row: Row, since_s: float) -> None:
@@ -109,6 +110,7 @@ def run_fault(kind: Kind, seed: int) -> Run:
     for row in watched.follow(rig.run(AFTER_S)):
         if rig.failed:
             run.controller_s, run.controller = rig.now_s - begins_s, rig.failed
+            run.named_after = row.estimate.cause
             break
         run.add(row, rig.now_s - begins_s)
     return run
@@ -126,6 +128,7 @@ def summary(kind: Kind, runs: Sequence[Run]) -> dict:
         "p95_s": round(float(np.percentile(delays, 95)), 1) if delays else None,
         "controller_halted": len(halted),
         "controller_median_s": round(float(np.median([run.controller_s for run in halted])), 1) if halted else None,
+        "named_after_halt": sum(run.named_after is kind.cause for run in halted),
         "seen_before_controller": sum(run.alarm_s < run.controller_s for run in halted),
         "named": {cause.name: count for cause in Cause if (count := sum(run.settled is cause for run in seen))},
         "false_alarm_samples": sum(run.false_alarms for run in runs),

@@ -41,7 +41,7 @@ from twin_node.shadow import Shadow
 from twin_node.timeline import Timeline
 
 SPEED = 12.0
-STEP_S = 0.1  # physics seconds of one turn
+STEP_S = 0.2  # physics seconds of one turn; a virtual machine at SPEED sleeps as long
 TELEMETRY_S, RESIDUAL_S = 0.6, 1.2  # 20 and 10 Hz in steady time
 BURST_S = 1.0
 FIRST_STAMP_S = 1000.0

@@ -65,6 +65,11 @@ _HEATER_SCORES = {
     Heater.BED: (Score.BED_SENSOR, Score.BED_NOT_HEATING, Score.BED_RUNAWAY, Score.BED_HEAT_EXCESS,
                  Score.BED_HEAT_DEFICIT),
 }  # fmt: skip
+# of controllers that have halted by themselves (Marlin's error strings)
+_FATAL_WORDS = {
+    Score.CONTROLLER_HEATER: ("thermal runaway", "heating failed"),
+    Score.CONTROLLER_SENSOR: ("mintemp", "maxtemp", "temp malfunction"),
+}
 _FAULT_ORDER = (HeaterFault.SENSOR, HeaterFault.NOT_HEATING, HeaterFault.RUNAWAY)
 
 
@@ -144,6 +149,9 @@ class ThreatIdentifier:
                 watch.observe(reading, _share(sample.fan), executing, sample.stamp_s)
                 self._take_heater(heater, watch)
         self._take_power(sample, moving)
+        words = sample.error_msg.lower() if sample.state is MachineState.FAULT else ""
+        for score, fatal in _FATAL_WORDS.items():
+            self.values[score] = float(any(each in words for each in fatal))
         self.values[Score.POSITION_RANGE] = float(self._out_of_range(sample))
 
     def observe_residual(self, sample: ResidualSample, now_s: float) -> None:
@@ -189,8 +197,7 @@ class ThreatIdentifier:
         """(scores,) value over limit of every detector, 0..LARGEST; the columns of a score table."""
         late_s = now_s - self._heard_s
         self.values[Score.TELEMETRY_LATE] = late_s if late_s > 0.0 else 0.0
-        within = np.clip(np.nan_to_num(self.values, nan=0.0), 0.0, LARGEST * _LIMITS)
-        scores: np.ndarray = within / _LIMITS
+        scores: np.ndarray = np.fmax(np.fmin(self.values, _MOST), 0.0) / _LIMITS  # NaN becomes 0
         return scores
 
     def estimate(self, now_s: float) -> ThreatEstimate:
@@ -288,6 +295,7 @@ class ThreatIdentifier:
 
 
 _LIMITS = np.array([kind.limit for kind in KINDS])
+_MOST = LARGEST * _LIMITS
 
 
 def _second(shares: np.ndarray) -> int:

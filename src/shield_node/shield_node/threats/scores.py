@@ -41,6 +41,8 @@ class Score(IntEnum):
     POSITION_RANGE = 23
     TELEMETRY_LATE = 24
     TELEMETRY_ORDER = 25
+    CONTROLLER_HEATER = 26
+    CONTROLLER_SENSOR = 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("range", "position", 1.0, "alarm"),
     Kind("lateness", "telemetry", 0.3, "s"),
     Kind("order", "telemetry", 1.0, "1"),
+    Kind("controller", "heater", 1.0, "alarm"),
+    Kind("controller", "temperature_sensor", 1.0, "alarm"),
 )
 
 
