@@ -63,6 +63,7 @@ class PowerBudget:
         moments = self._moments
         if not (math.isfinite(power_w) and math.isfinite(heaters_w)):
             moments.clear()
+            self.excess.value = self.deficit.value = 0.0
             return
         if moments and not 0.0 <= stamp_s - moments[-1].stamp_s <= LONGEST_GAP_S:
             moments.clear()

@@ -70,6 +70,11 @@ _FATAL_WORDS = {
     Score.CONTROLLER_HEATER: ("thermal runaway", "heating failed"),
     Score.CONTROLLER_SENSOR: ("mintemp", "maxtemp", "temp malfunction"),
 }
+# weighed by what printers show; a mill's spindle and cuts change all of these in health, and were not measured
+PRINTERS_ONLY = (
+    Score.POWER_EXCESS, Score.POWER_DEFICIT, Score.RESIDUAL_POSITION, Score.RESIDUAL_POWER_HIGH,
+    Score.RESIDUAL_POWER_LOW, Score.VIBRATION,
+)  # fmt: skip
 _FAULT_ORDER = (HeaterFault.SENSOR, HeaterFault.NOT_HEATING, HeaterFault.RUNAWAY)
 
 
@@ -85,6 +90,9 @@ class ThreatIdentifier:
         self._profile = profile
         self._model = shipped_model() if model is None else model
         self.values = np.zeros(len(KINDS))  # of each detector, in its own unit
+        self._judged = 1.0 / _LIMITS
+        if profile.kind != "printer":
+            self._judged[list(PRINTERS_ONLY)] = 0.0
         self._incidents: dict[tuple[Cause, str, str], tuple[Evidence, float]] = {}
         self._stamp_s = math.nan  # newest of all samples that were used
         self._heard_s = math.nan  # steady time of the last telemetry
@@ -122,9 +130,16 @@ class ThreatIdentifier:
     def reset(self) -> None:
         """An operator has cleared a stop: evidence is gathered anew; what was learnt of the machine is kept."""
         self.begin_job("")
-        self.values[:] = 0.0
         self._incidents.clear()
+        self._forget_machine()
+        self.values[:] = 0.0
+
+    def _forget_machine(self) -> None:
+        """Its clock and its temperatures begin anew."""
+        self._telemetry = None
+        self._residual_s = math.nan
         self._backwards = 0.0
+        self._moved_s = -math.inf
         self._heaters = self._make_heaters()
         self._budget = PowerBudget(self._profile, KINDS[Score.POWER_EXCESS].limit)
 
@@ -132,22 +147,23 @@ class ThreatIdentifier:
 
     def observe_telemetry(self, sample: TelemetrySample, now_s: float) -> None:
         """A sample of the machine."""
-        last, self._heard_s = self._telemetry, now_s
-        dt = sample.stamp_s - last.stamp_s if last is not None else 0.0
-        if last is not None and sample.incarnation == last.incarnation and not dt >= 0.0:
-            self._backwards += 1.0
-            self.values[Score.TELEMETRY_ORDER] = self._backwards / BACKWARDS_LIMIT
+        self._heard_s = now_s
+        last = self._telemetry
+        if last is not None and sample.incarnation != last.incarnation:
+            self._forget_machine()
+            last = None
+        in_order = sample.stamp_s >= last.stamp_s if last is not None else math.isfinite(sample.stamp_s)
+        self._backwards = 0.0 if in_order else self._backwards + 1.0
+        self.values[Score.TELEMETRY_ORDER] = self._backwards / BACKWARDS_LIMIT
+        if not in_order:
             return
-        self._backwards = self.values[Score.TELEMETRY_ORDER] = 0.0
         self._telemetry = sample
         self._seen(sample.stamp_s)
         moving = self._is_moving(sample)
         executing = sample.state in (MachineState.EXECUTING, MachineState.HOLDING)
         for heater, watch in self._heaters.items():
-            reading = sample.reading(heater)
-            if reading is not None:
-                watch.observe(reading, _share(sample.fan), executing, sample.stamp_s)
-                self._take_heater(heater, watch)
+            watch.observe(sample.reading(heater), _share(sample.fan), executing, sample.stamp_s)
+            self._take_heater(heater, watch)
         self._take_power(sample, moving)
         words = sample.error_msg.lower() if sample.state is MachineState.FAULT else ""
         for score, fatal in _FATAL_WORDS.items():
@@ -197,7 +213,7 @@ class ThreatIdentifier:
         """(scores,) value over limit of every detector, 0..LARGEST; the columns of a score table."""
         late_s = now_s - self._heard_s
         self.values[Score.TELEMETRY_LATE] = late_s if late_s > 0.0 else 0.0
-        scores: np.ndarray = np.fmax(np.fmin(self.values, _MOST), 0.0) / _LIMITS  # NaN becomes 0
+        scores: np.ndarray = np.fmax(np.fmin(self.values, _MOST), 0.0) * self._judged  # NaN becomes 0
         return scores
 
     def estimate(self, now_s: float) -> ThreatEstimate:
