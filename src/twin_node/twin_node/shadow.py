@@ -34,6 +34,28 @@ METER_SD_W = 2.0
 RIPPLE_SHARE = 0.1  # of a working heater's rated power: its duty beside the ideal controller's
 
 
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Where a running job is now.
+
+    Attributes:
+        instruction: in hand.
+        clock_s: the job's motion clock.
+        in_hand_s: time since the instruction was first reported.
+        hotend_c, bed_c: as measured last, by the twin where they are not; air_c: around the machine, by the twin.
+        elapsed_s, energy_j: time and metered energy of the job so far.
+    """
+
+    instruction: int
+    clock_s: float
+    in_hand_s: float
+    hotend_c: float
+    bed_c: float
+    air_c: float
+    elapsed_s: float = 0.0
+    energy_j: float = 0.0
+
+
 @dataclass(slots=True)
 class ThermalTwin:
     """One heater of the twin: its temperature and the standard deviation claimed for it."""
@@ -119,6 +141,7 @@ class Shadow:
         self._last: TelemetrySample | None = None
         self._air_c = profile.ambient  # around the machine: the enclosure's, or the room
         self._clock_s = 0.0  # the job's motion clock
+        self._in_hand_s = 0.0  # time since the instruction was first reported
         self._first_move = -1  # of a mill's job; before, it homes and goes to where the program begins
         self._period_s = 0.05
         self._expected_w, self._measured_w, self._sigma_w = _Smooth(), _Smooth(), _Smooth()
@@ -128,7 +151,7 @@ class Shadow:
         self._timeline = timeline
         self._machine = machine_vector(self._profile, material)
         self._heaters = {}
-        self._clock_s = 0.0
+        self._clock_s = self._in_hand_s = 0.0
         self._first_move = _first_move(timeline) if self._profile.kind == "mill" else -1
         self._expected_w, self._measured_w, self._sigma_w = _Smooth(), _Smooth(), _Smooth()
 
@@ -147,6 +170,7 @@ class Shadow:
         heater_w = dict.fromkeys(self._heaters, math.nan)
         if 0.0 < dt <= LONGEST_STEP_S:
             self._period_s += 0.1 * (dt - self._period_s)
+            self._in_hand_s = self._in_hand_s + dt if last and sample.instruction == last.instruction else 0.0
             flow_w = self._advance_clock(sample, dt)
             for heater, twin in self._heaters.items():
                 flow = flow_w if heater is Heater.HOTEND else 0.0
@@ -162,7 +186,22 @@ class Shadow:
             self._last = sample
         return channels
 
+    def present(self) -> Present | None:
+        """Where the job is that is followed; None without one, or before its first sample."""
+        timeline, sample = self._timeline, self._last
+        if timeline is None or sample is None or not len(timeline.program):
+            return None
+        hotend_c, bed_c = (self._heater_c(heater, sample) for heater in (Heater.HOTEND, Heater.BED))
+        return Present(self._instruction(sample), self._clock_s, self._in_hand_s, hotend_c, bed_c, self._air_c)
+
     # --- state ---
+
+    def _heater_c(self, heater: Heater, sample: TelemetrySample) -> float:
+        """As measured, else as the twin has it, else the room's: a heater that is not there."""
+        reading, twin = sample.reading(heater), self._heaters.get(heater)
+        if reading is not None and math.isfinite(reading.temperature_c):
+            return reading.temperature_c
+        return twin.temperature_c if twin is not None else self._profile.ambient
 
     def _adopt(self, sample: TelemetrySample) -> None:
         """Start each heater that the twin does not follow yet from its measured temperature."""
