@@ -213,9 +213,8 @@ def test_forecast(ros, run):
         _, listed, _ = run("forecast", "--case", "as_is", "--case", "slower_20", "--json")
     assert status == 0
     rows = {line.split()[0]: line for line in out.splitlines()[1:]}
-    assert "1 min 40 s" in rows["as_is"]
-    assert "+25 s" in rows["slower_20"]
-    assert "+5.0 kJ" in rows["slower_20"]
+    assert rows["as_is"].split()[1:] == ["1:40", "1:30", "to", "1:50", "20.0", "18.0", "to", "22.0", "83", "W"]
+    assert rows["slower_20"].split()[-2:] == ["+0:25", "+5.0"]
     assert "never ends" in rows["pause_600"]
     assert "line 7: the hot end is too cold." in out
     answer = json.loads(listed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,8 +11,7 @@ import typer
 from industriverse_cli.cell.commands import CellName, client_of
 from industriverse_cli.options import Json
 from industriverse_cli.output import columns, console, print_json
-from industriverse_core.artefacts import Estimate, ForecastCase
-from industriverse_core.units import duration_text, energy_text
+from industriverse_core.artefacts import Estimate
 
 if TYPE_CHECKING:
     from industriverse_cli.cell.node import ForecastView
@@ -62,40 +62,43 @@ def _show(view: ForecastView) -> None:
     from rich.text import Text
 
     out = console()
-    out.print(Text(f"job {view.job_id}, from instruction {view.instruction} on"))
+    out.print(Text(f"job {view.job_id}, from instruction {view.instruction} on; times in h:min:s, energies in kJ"))
     plain = next((item for item in view.cases if item.name == AS_IS), None)
-    table = columns("case", ">time left", "90 %", ">energy left", "90 %", ">peak", ">time +/-", ">energy +/-")
+    table = columns("case", ">time left", "90 %", ">energy left", "90 %", ">peak", ">+/- time", ">+/- energy")
     for item in view.cases:
-        changes = ["", ""]
-        if plain is not None and item is not plain:
-            changes = [
-                _change(item.time_s.mean - plain.time_s.mean, duration_text),
-                _change(item.energy_j.mean - plain.energy_j.mean, energy_text),
-            ]
-        style = "red" if item.violations else ""
-        times, joules = _cells(item.time_s, duration_text), _cells(item.energy_j, energy_text)
-        table.add_row(Text(item.name, style=style), *times, *joules, f"{item.peak_power_w:.0f} W", *changes)
+        other = plain is not None and item is not plain
+        table.add_row(
+            Text(item.name, style="red" if item.violations else ""),
+            *_cells(item.time_s, _clock),
+            *_cells(item.energy_j, _kilojoules),
+            f"{item.peak_power_w:.0f} W",
+            _change(item.time_s.mean - plain.time_s.mean, _clock) if other else "",
+            _change(item.energy_j.mean - plain.energy_j.mean, _kilojoules) if other else "",
+        )
     out.print(table)
     for item in view.cases:
-        _complain(item, out)
+        for sentence in item.violations:
+            out.print(Text.assemble((f"{item.name}: ", "red"), sentence))
 
 
-def _complain(item: ForecastCase, out: Any) -> None:
-    from rich.text import Text
-
-    for sentence in item.violations:
-        out.print(Text.assemble((f"{item.name}: ", "red"), sentence))
-
-
-def _cells(estimate: Estimate, text: Any) -> tuple[str, str]:
-    """Mean and interval; without an end, it is said in a word."""
-    if math.isinf(estimate.mean):
+def _cells(estimate: Estimate, text: Callable[[float], str]) -> tuple[str, str]:
+    """Mean and interval; what has no end is said in a word."""
+    if not math.isfinite(estimate.mean):
         return "never ends", ""
     return text(estimate.mean), f"{text(estimate.low)} to {text(estimate.high)}"
 
 
-def _change(difference: float, text: Any) -> str:
+def _change(difference: float, text: Callable[[float], str]) -> str:
     if not math.isfinite(difference):
         return ""
-    sign = "-" if difference < 0 else "+"
-    return f"{sign}{text(abs(difference))}"
+    return f"{'-' if difference < 0.0 else '+'}{text(abs(difference))}"
+
+
+def _clock(seconds: float) -> str:
+    """h:min:s, without hours below one."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def _kilojoules(joules: float) -> str:
+    return f"{joules / 1e3:.1f}"
