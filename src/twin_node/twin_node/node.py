@@ -113,6 +113,8 @@ class TwinNode(CellNode):
             "residuals": self._residual_count,
             "lag_ms": f"{self._lag_s * 1e3:.2f}",
             "worst_lag_ms": f"{self._worst_lag_s * 1e3:.2f}",
+            "position_delay_ms": f"{self._twin.alignment.delay_s * 1e3:.0f}",
+            "position_delay_sd_ms": f"{self._twin.alignment.sd_s * 1e3:.0f}",
             "calibrated_by_jobs": len(self._calibration.energy),
         }
         if self._problem:

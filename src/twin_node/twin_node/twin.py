@@ -12,6 +12,7 @@ from industriverse_core.machine import MachineProfile
 from industriverse_core.material import Material
 from industriverse_core.telemetry import ResidualChannel, TelemetrySample, Trace
 from twin_node.account import Account
+from twin_node.alignment import Alignment
 from twin_node.shadow import Present, Shadow
 from twin_node.timeline import Timeline
 
@@ -84,6 +85,11 @@ class Twin:
             return None
         spent = {"elapsed_s": account.time_s - account.set_up_s, "energy_j": account.electric_j - account.set_up_j}
         return Running(self.job_id, account.timeline, replace(present, **spent), account.prediction)
+
+    @property
+    def alignment(self) -> Alignment:
+        """How late the machine's positions are, as estimated in the present job."""
+        return self._shadow.alignment
 
     def is_expected(self, job_id: str) -> bool:
         """False while a job that is followed waits for its expectation."""
