@@ -181,20 +181,49 @@ def position_at(plan: MotionPlan, program: Program, t: float) -> MotionState:
     return MotionState(index, fraction, path_point(program, index, fraction), speed)
 
 
+def positions_at(plan: MotionPlan, program: Program, times_s: np.ndarray) -> np.ndarray:
+    """Where the tool is at several times of the motion clock, shape (k, 3) [m]; as `position_at` of each.
+
+    Raises ValueError for NaN or an empty program.
+    """
+    if np.isnan(times_s).any() or not len(program):
+        raise ValueError("needs times and a program with instructions")
+    index = np.minimum(np.searchsorted(plan.end_s, times_s, side="left"), len(program) - 1)
+    lasts, length = plan.duration_s[index], plan.length_m[index]
+    since = np.clip(times_s - (plan.end_s[index] - lasts), 0.0, lasts)
+    entry, cruise, leaving = plan.entry_m_s[index], plan.cruise_m_s[index], plan.exit_m_s[index]
+    moves = (length > 0.0) & (cruise > 0.0)
+    slope = np.where(moves, plan.acceleration_m_s2[index], 1.0)
+    rise, fall, left = (cruise - entry) / slope, (cruise - leaving) / slope, lasts - since
+    level = 0.5 * (entry + cruise) * rise + cruise * (since - rise)
+    distance = np.where(left < fall, length - (leaving * left + 0.5 * slope * left**2), level)
+    distance = np.where(since < rise, entry * since + 0.5 * slope * since**2, distance)
+    still = np.where(length > 0.0, 0.0, times_s >= plan.end_s[index])
+    fraction = np.divide(distance, length, out=still, where=moves)
+    columns = [program.columns[name] for name in ("x_m", "y_m", "z_m")]
+    end = np.stack([column[index] for column in columns], axis=1)
+    start = np.stack([np.where(index > 0, column[index - 1], 0.0) for column in columns], axis=1)
+    points: np.ndarray = start + fraction[:, None] * (end - start)
+    for arc in np.unique(index[program.columns["op"][index] == Op.ARC_FEED]):
+        on = index == arc
+        points[on] = _follow_arc(program, int(arc), fraction[on], start[on][0], end[on][0], points[on])
+    return points
+
+
 def path_point(program: Program, index: int, fraction: float) -> Vector:
     """The point [m] at a fraction (0..1) of one instruction's path; arcs and helices are followed."""
     end = np.array([program.columns[name][index] for name in ("x_m", "y_m", "z_m")])
     start = np.array([program.columns[name][index - 1] for name in ("x_m", "y_m", "z_m")]) if index else np.zeros(3)
     point = start + fraction * (end - start)
     if program.columns["op"][index] == Op.ARC_FEED:
-        _follow_arc(program, index, fraction, start, end, point)
+        point = _follow_arc(program, index, np.array([fraction]), start, end, point[None, :])[0]
     return float(point[0]), float(point[1]), float(point[2])
 
 
 def _follow_arc(
-    program: Program, index: int, fraction: float, start: np.ndarray, end: np.ndarray, point: np.ndarray
-) -> None:
-    """Put the point's two coordinates of the arc's plane onto the arc; the third is linear already."""
+    program: Program, index: int, fraction: np.ndarray, start: np.ndarray, end: np.ndarray, points: np.ndarray
+) -> np.ndarray:
+    """Put the k points' two coordinates of the arc's plane onto the arc; the third is linear already. Shape (k, 3)."""
     from industriverse_core.motion_arcs import arc_sweep, plane_axes
 
     a, b, _ = plane_axes(int(program.columns["target"][index]))
@@ -203,7 +232,8 @@ def _follow_arc(
     r0, r1 = math.hypot(start[a] - c1, start[b] - c2), math.hypot(end[a] - c1, end[b] - c2)
     angle = math.atan2(start[b] - c2, start[a] - c1) + fraction * sweep
     radius = r0 + fraction * (r1 - r0)
-    point[a], point[b] = c1 + radius * math.cos(angle), c2 + radius * math.sin(angle)
+    points[:, a], points[:, b] = c1 + radius * np.cos(angle), c2 + radius * np.sin(angle)
+    return points
 
 
 def trapezoid_at(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from industriverse_core.artefacts import Prediction
 from industriverse_core.digest import NO_DIGEST, Digest
@@ -12,7 +12,8 @@ from industriverse_core.machine import MachineProfile
 from industriverse_core.material import Material
 from industriverse_core.telemetry import ResidualChannel, TelemetrySample, Trace
 from twin_node.account import Account
-from twin_node.shadow import Shadow
+from twin_node.alignment import Alignment
+from twin_node.shadow import Present, Shadow
 from twin_node.timeline import Timeline
 
 ACCOUNTS_KEPT = 16
@@ -25,6 +26,16 @@ class Expectation:
     timeline: Timeline
     material: Material | None
     prediction: Prediction
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Running:
+    """The job that is followed now, and where it is."""
+
+    job_id: str
+    timeline: Timeline
+    present: Present
+    prediction: Prediction | None
 
 
 class Twin:
@@ -66,6 +77,19 @@ class Twin:
         account.prediction = expectation.prediction
         if job_id == self.job_id:
             self._shadow.begin(expectation.timeline, expectation.material)
+
+    def running(self) -> Running | None:
+        """The job that runs now; None without one, or while its program is not simulated yet."""
+        account, present = self._accounts.get(self.job_id), self._shadow.present()
+        if account is None or account.timeline is None or present is None:
+            return None
+        spent = {"elapsed_s": account.time_s - account.set_up_s, "energy_j": account.electric_j - account.set_up_j}
+        return Running(self.job_id, account.timeline, replace(present, **spent), account.prediction)
+
+    @property
+    def alignment(self) -> Alignment:
+        """How late the machine's positions are, as estimated in the present job."""
+        return self._shadow.alignment
 
     def is_expected(self, job_id: str) -> bool:
         """False while a job that is followed waits for its expectation."""
