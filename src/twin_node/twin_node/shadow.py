@@ -162,7 +162,19 @@ class Shadow:
             self._last = sample
         return channels
 
+    def motion(self, sample: TelemetrySample) -> tuple[Timeline, float] | None:
+        """The program that is followed and its motion clock at the last sample; None where there is none, and where
+        the tool may be anywhere."""
+        if self._timeline is None or not len(self._timeline.program) or self._is_lost(self._timeline, sample):
+            return None
+        return self._timeline, self._clock_s
+
     # --- state ---
+
+    def _is_lost(self, timeline: Timeline, sample: TelemetrySample) -> bool:
+        """While it homes, and on a mill's way to where its program begins, the tool may be anywhere."""
+        index = self._instruction(sample)
+        return timeline.steps.homing_s[index] > 0.0 or index <= self._first_move
 
     def _adopt(self, sample: TelemetrySample) -> None:
         """Start each heater that the twin does not follow yet from its measured temperature."""
@@ -249,8 +261,7 @@ class Shadow:
         timeline, measured = self._timeline, _measured_position(sample, last)
         if timeline is None or not len(timeline.program) or measured is None:
             return ResidualChannel(Quantity.POSITION, 0.0, math.nan, POSITION_SD_M)
-        index = self._instruction(sample)
-        if timeline.steps.homing_s[index] > 0.0 or index <= self._first_move:  # where it homes, it may be anywhere
+        if self._is_lost(timeline, sample):
             return ResidualChannel(Quantity.POSITION, 0.0, math.nan, POSITION_SD_M)
         # a sample that repeats a stamp (the clock was late) does not step the twin, and still says where it is
         clock_s = self._clock_s if dt > 0.0 else self._clock_at(timeline, sample, 0.0)
