@@ -17,11 +17,13 @@ from industriverse_cli import (
     converting,
     envelope,
     health,
+    modelling,
     ports,
     pricing,
     programs,
     serving,
     showing,
+    simulating,
     telemetry,
     virtual,
     voxels,
@@ -54,6 +56,7 @@ app.command("check", rich_help_panel=PROGRAM_PANEL)(programs.check)
 app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
 app.command("price", rich_help_panel=PROGRAM_PANEL)(pricing.price)
 app.command("autocorrect", rich_help_panel=PROGRAM_PANEL)(autocorrecting.autocorrect)
+app.command("simulate", rich_help_panel=PROGRAM_PANEL)(simulating.simulate)
 app.command("report", rich_help_panel=PROGRAM_PANEL)(report.report)
 app.command("voxels", rich_help_panel=PROGRAM_PANEL)(voxels.voxels)
 app.command("corpus", rich_help_panel=PROGRAM_PANEL)(corpus.corpus)
@@ -62,6 +65,7 @@ app.command("convert", rich_help_panel=PROGRAM_PANEL)(converting.convert)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)
 app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)
 app.add_typer(envelope.app, name="envelope", rich_help_panel=PROGRAM_PANEL)
+app.command("model", rich_help_panel=MACHINE_PANEL)(modelling.model)
 app.command("ports", rich_help_panel=MACHINE_PANEL)(ports.ports)
 app.add_typer(virtual.app, name="virtual", rich_help_panel=MACHINE_PANEL)
 app.command("telemetry", rich_help_panel=BAG_PANEL)(telemetry.telemetry)

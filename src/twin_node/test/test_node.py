@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+import sys
 import threading
 import time
 
 import pytest
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import JointState
 
 import industriverse_msgs.msg as im
 from industriverse_core.digest import NO_DIGEST
@@ -227,3 +229,33 @@ def test_a_finished_job_calibrates_the_next_prediction(cell, machine):
     after = cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="prusa_mk3s", material="PLA").prediction
     assert 1.05 < after.energy_j.mean / before.energy_j.mean < 1.2
     assert after.time_s.mean == pytest.approx(before.time_s.mean, rel=0.01)
+
+
+def test_the_body_publishes_where_the_machine_should_be(cell, machine):
+    joints = []
+    cell.peer.create_subscription(JointState, names.expected_joint_states("prusa_mk3s"), joints.append, qos.SENSOR)
+    cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="prusa_mk3s", material="PLA")
+    moving = [sample for sample in machine.run(0.1) if sample.job_id and sample.instruction > 10]
+    assert play(cell, moving, lambda: len(joints) >= 20)
+    message = joints[-1]
+    assert list(message.name) == ["prusa_mk3s_x", "prusa_mk3s_y", "prusa_mk3s_z"]
+    assert len(message.position) == len(message.velocity) == len(message.effort) == 3
+    stamp_s = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+    sample = min(moving, key=lambda each: abs(each.stamp_s - stamp_s))
+    assert sample.stamp_s == pytest.approx(stamp_s, abs=1e-6)
+    assert math.dist(message.position, sample.position_m) < 0.02
+    values = cell.twin.health()[2]
+    assert (values["body"], values["planned_collisions"]) == ("follows", 0)
+
+
+def test_the_twin_goes_on_without_mujoco(ros, tmp_path, program, machine, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    cell = Cell(ros, tmp_path)
+    try:
+        assert "MuJoCo" in cell.twin.health()[2]["body"]
+        assert play(cell, machine.run(0.5), lambda: len(cell.residuals) > 5)
+    finally:
+        cell.twin.close()
+        cell.executor.shutdown()
+        for node in (cell.twin._long_node, cell.twin, cell.peer):
+            node.destroy_node()

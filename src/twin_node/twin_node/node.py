@@ -24,6 +24,7 @@ from industriverse_ros import convert, names, qos
 from industriverse_ros.node import CellNode, release_realtime, run
 from industriverse_ros.params import param
 from twin_node.account import Account
+from twin_node.body.node import ExpectedJoints
 from twin_node.calibration import calibrated_prediction
 from twin_node.journal import ResidualJournal
 from twin_node.lookahead import chosen, look_ahead
@@ -78,6 +79,7 @@ class TwinNode(CellNode):
         self._calibration = self._journal.residuals(self._profile.id)
         warm_up()
         self._twin = Twin(self._profile)
+        self._body = ExpectedJoints(self, self._profile)
         self._expectations: OrderedDict[tuple[Digest, str], Expectation] = OrderedDict()
         self._materials: dict[Digest, str] = {}  # by which material a program was last predicted
         self._lock = threading.Lock()  # guards the two above: services run in their own thread
@@ -116,6 +118,7 @@ class TwinNode(CellNode):
             "position_delay_ms": f"{self._twin.alignment.delay_s * 1e3:.0f}",
             "position_delay_sd_ms": f"{self._twin.alignment.sd_s * 1e3:.0f}",
             "calibrated_by_jobs": len(self._calibration.energy),
+            **self._body.values(),
         }
         if self._problem:
             return DiagnosticStatus.WARN, self._problem, values
@@ -139,6 +142,8 @@ class TwinNode(CellNode):
         # three quarters of a period: a telemetry period's jitter must not halve the rate
         if self.active and received_s - self._published_s >= 0.75 / self.params.residual_rate_hz:
             self._publish(sample, channels, received_s)
+        if self.active:  # after the residual, which waits for nothing
+            self._body.observe(sample, self._twin.motion(sample))
 
     def _on_trace(self, msg: ExecutionTrace) -> None:
         self._twin.observe_trace(convert.trace_from_msg(msg))
