@@ -6,6 +6,7 @@ import numpy as np
 
 from industriverse_core.gcode import write_instruction
 from industriverse_core.program import Op, Plane, Program
+from machine_node.marlin.protocol import HARMLESS
 from machine_node.streaming.dialect import Dialect, QueueLimits
 from machine_node.streaming.pieces import MOTION, QUEUE_TARGET_S, check_values, unsendable
 
@@ -23,7 +24,7 @@ class MarlinDialect(Dialect):
     barriers = frozenset(int(op) for op in _BARRIERS)
     cycles = frozenset((int(Op.HOME), int(Op.LEVEL_BED)))
     synchronising: frozenset[int] = frozenset()
-    wait = "M400"
+    wait = HARMLESS
     dwell_step_s = 1e-3
     repeats_feed = False
     separator = " "

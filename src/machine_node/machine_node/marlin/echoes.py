@@ -18,6 +18,7 @@ CLEAN_LINES = 1000
 REMEMBERED = 256  # echoes that came before their ok; more than lines can be on their way
 ON, OFF = "M111 S1", "M111 S0"
 
+_UNNUMBERED = re.compile(r"(?:n\d+\s*)?[GMT]\d.*\*\d{1,3}$")  # a checksum at its end, and no number before it
 _ECHOED = re.compile(r"N(\d{1,9})\s*[A-Z].*\*(\d{1,3})$", re.DOTALL)
 
 
@@ -66,10 +67,15 @@ class EchoCheck:
     def judge(self, echo: str, sent: Callable[[int], bytes | None]) -> str:
         """What is wrong, in words, with an echo that arrived whole; "" = nothing.
 
+        A wrong byte can cut a line before its command. The rest has no number, and Marlin 2 carries out without a check
+        what has none: it will be carried out twice, as the line is asked for again.
+
         Args:
             echo: the text behind `echo:`.
             sent: the bytes of a line that may be repeated, by its number; None = not known.
         """
+        if _UNNUMBERED.match(echo):
+            return f"the controller has taken {echo[:60]!r} without its number."
         match = _ECHOED.match(echo)
         if match is None or checksum(echo[: match.start(2) - 1].encode("ascii", "replace")) != int(match[2]):
             return ""  # no echo of a line, or spoilt on its way here
