@@ -84,9 +84,9 @@ class Wire:
         self._waiting += self.noise.pass_through(data)
 
     def leave(self) -> bytes:
-        """What arrives in one tick."""
+        """What arrives in one tick: no more than a line, so that its receiver can answer before the next byte."""
         self._share = min(self._share + self._bytes_per_tick, self._bytes_per_tick + 1.0)
-        count = min(len(self._waiting), int(self._share))
+        count = min(len(self._waiting), int(self._share), (self._waiting.find(b"\n") + 1) or sys.maxsize)
         self._share -= count
         data = bytes(self._waiting[:count])
         del self._waiting[:count]

@@ -289,18 +289,19 @@ class MarlinDriver:
     def _compare(self, event: p.Event | Broken) -> tuple[Broken, ...]:
         """A line that was taken otherwise than it was sent, by its echo; or without its number, by its ok.
 
-        The ok of a line names its number. One that does not, but tells what is free, is that of a line which has lost
-        its number: an unknown command, and the controller has just said so, or one that was carried out unchecked.
+        Where oks name their lines, one that does not, but tells what is free, is that of a line which has lost its
+        number: an unknown command, and the controller has just said so, or one that was carried out unchecked.
         """
-        wrong = ""
+        wrong, numbered_oks = "", self._connection.numbered_oks
         if isinstance(event, p.Echo):
             wrong = self.echoes.judge(event.text, self._connection.sent)
+            wrong = wrong or ("" if numbered_oks else self.echoes.unnumbered(event.text))
         elif self.ready and isinstance(event, p.Ok) and event.line is None and event.planner_free is not None:
             said = self._said  # "Unknown command", of which a letter may be wrong
             unknown = isinstance(said, p.Other) or (
                 isinstance(said, p.Echo) and ("nknown" in said.text or "command" in said.text)
             )
-            if self._connection.numbered_oks and not unknown:
+            if numbered_oks and not unknown:
                 wrong = "the controller has taken a line without its number."
         return (Broken(MachineError(ErrorCode.PROTOCOL, wrong, "Check the cable.")),) if wrong else ()
 

@@ -64,18 +64,23 @@ class EchoCheck:
         if self._clean >= CLEAN_LINES:
             self._wanted = OFF
 
-    def judge(self, echo: str, sent: Callable[[int], bytes | None]) -> str:
-        """What is wrong, in words, with an echo that arrived whole; "" = nothing.
+    @staticmethod
+    def unnumbered(echo: str) -> str:
+        """What is wrong, in words, with the echo of a line that has lost its number; "" = nothing.
 
         A wrong byte can cut a line before its command. The rest has no number, and Marlin 2 carries out without a check
         what has none: it will be carried out twice, as the line is asked for again.
+        """
+        taken = _UNNUMBERED.match(echo) is not None
+        return f"the controller has taken {echo[:60]!r} without its number." if taken else ""
+
+    def judge(self, echo: str, sent: Callable[[int], bytes | None]) -> str:
+        """What is wrong, in words, with an echo that arrived whole; "" = nothing.
 
         Args:
             echo: the text behind `echo:`.
             sent: the bytes of a line that may be repeated, by its number; None = not known.
         """
-        if _UNNUMBERED.match(echo):
-            return f"the controller has taken {echo[:60]!r} without its number."
         match = _ECHOED.match(echo)
         if match is None or checksum(echo[: match.start(2) - 1].encode("ascii", "replace")) != int(match[2]):
             return ""  # no echo of a line, or spoilt on its way here
