@@ -101,7 +101,7 @@ class Streamer:
         self.velocity_m_s: Vector = STILL
         self._dialect = dialect
         self._lead_s = lead_s
-        self.witness = Witness()
+        self.witness = Witness(time_scale)
         self._paused_s: float | None = None
         self._rule = approach
         self._awaiting = False  # a report of where the tool stands
