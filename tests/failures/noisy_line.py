@@ -15,7 +15,8 @@ long after a deviation, does not count as having noticed it. `after_first` says 
 after the first harm. `--keep FOLDER` keeps the journal, without which a deviation cannot be explained afterwards.
 
 What a Marlin took is read from its journal of received bytes by Marlin's published rule (the line's number is
-the last one's plus one, and the checksum is the XOR of what stands before it), not from what the virtual machine did.
+the last one's plus one, and the checksum is the XOR of what stands before it; a line without a number is not checked),
+not from what the virtual machine did.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ KEY = b"n" * 32
 GARBLE, LOSE = 0.01, 0.001
 POSITION_MM, FILAMENT_MM, FEED_MM_MIN = 2e-3, 3e-5, 1e-2  # what is lost by writing numbers as text
 CABLE_OUT_S = 2.0
+LOOK_AHEAD = 40  # instructions among which the judge looks for its place after a deviation
 PROMPT_LINES = 20  # the queue's 0.2 s, in these programs' shortest moves of 10 ms (steady, at speed 20)
 NOTICED = ("PROTOCOL", "POSITION_MISMATCH", "CONTROLLER_ERROR", "CONTROLLER_LOCKED", "CONTROLLER_RESET")
 ATTEMPT_LIMIT_S = 3600.0
@@ -116,11 +118,14 @@ def taken_by_grbl(events: Iterable[dict], first: int = 0) -> Iterator[str]:
 
 
 def _judged(line: str, last: int) -> tuple[str, int]:
-    """(the command, or "" for a line that is refused; the last line's number after it)."""
+    """(the command, or "" for a line that is refused; the last line's number after it).
+
+    As Marlin 2: what does not begin with N is taken without a check, and is unknown unless it begins with its letter.
+    """
     match = re.fullmatch(r"N(\d+)\s*(.*)\*(\d+)\s*", line, re.DOTALL)
     if match is None:
-        refused = line.startswith("N") or "*" in line
-        return ("" if refused else line), last
+        known = re.match(r"[GMT]\d", line) is not None
+        return (line.rpartition("*")[0] or line) if known else "", last
     number, body = int(match[1]), match[2]
     checksum = 0
     for byte in line[: line.rindex("*")].encode("ascii", "replace"):
@@ -167,7 +172,8 @@ class Judge:
     """Follows the commands that were taken along the program. A move may be cut into collinear pieces.
 
     `approach`: how the tool comes to the end of the first move is the driver's own affair (a mill starts anywhere but
-    above its work zero).
+    above its work zero). After a deviation the judge looks for its place: the next command that ends where one of the
+    next LOOK_AHEAD instructions ends, ends that one, and what comes before it belongs to the same deviation.
     """
 
     def __init__(self, program: list[_Wanted], approach: bool = False) -> None:
@@ -178,6 +184,7 @@ class Judge:
         self._start = self._at
         self._filament = 0.0  # of the pieces of the current move
         self._feed = 0.0
+        self._astray = False  # after a deviation, until a command ends where an instruction does
         self.result = Comparison()
 
     def take(self, command: str) -> None:
@@ -191,11 +198,16 @@ class Judge:
             self._start = self._at
         elif codes & {"G0", "G1"}:
             if not all(_is_number(value) for _, value in words):
-                self.result.deviations.append(f"after {self.result.done}: {command}")
+                self._deviate(command)
                 return
             self._move({letter: float(value) for letter, value in words if letter != "G"}, command, "G0" in codes)
         elif codes & {"G2", "G3", "G29", "G91", "G92"} and command != "G92 E0":
+            self._deviate(command)
+
+    def _deviate(self, command: str) -> None:
+        if not self._astray:
             self.result.deviations.append(f"after {self.result.done}: {command}")
+        self._astray = True
 
     def _next(self) -> _Wanted | None:
         return self._wanted[self.result.done] if self.result.done < len(self._wanted) else None
@@ -204,6 +216,9 @@ class Judge:
         item = self._next()
         end = tuple(values.get(letter, old) for letter, old in zip("XYZ", self._at, strict=True))
         self._feed = values.get("F", self._feed)
+        if self._astray:
+            self._find_place(end, command)
+            return
         wrong_feed = item is not None and abs(self._feed - item.feed) > FEED_MM_MIN  # a rapid's is NaN: never wrong
         if item is None or item.end is None or (wrong_feed and not rapid):
             self._finish(False, command)
@@ -226,10 +241,22 @@ class Judge:
         elif math.dist(end, item.end) <= POSITION_MM:
             self._finish(abs(self._filament - item.filament) <= FILAMENT_MM, command)
 
+    def _find_place(self, end: tuple[float, ...], command: str) -> None:
+        self._at = end
+        ahead = self._wanted[self.result.done : self.result.done + LOOK_AHEAD]
+        ends = (n for n, item in enumerate(ahead) if item.end and math.dist(end, item.end) <= POSITION_MM)
+        found = next(ends, None)
+        if found is not None:
+            self.result.done += found
+            self._astray = False
+            self._finish(True, command)
+
     def _finish(self, good: bool, command: str) -> None:
-        """The current instruction is over; what follows a deviation is judged from the next one on."""
+        """The current instruction is over, or nothing that was wanted: then the judge has lost its place."""
         if not good:
-            self.result.deviations.append(f"after {self.result.done}: {command}")
+            self._deviate(command)
+            self._filament = 0.0
+            return
         item = self._next()
         if item is not None:
             self.result.done += 1

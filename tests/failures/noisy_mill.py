@@ -88,7 +88,7 @@ class Port:
     def write(self, data: bytes) -> None:
         """To the controller, at once."""
         self.written.append(data)
-        self.firmware.receive(self.spoil(data), self.now)
+        self.firmware.receive(self.spoil(data), self.now * self.firmware.speed)
 
     def drop_pending(self) -> None:
         """Nothing waits."""
@@ -102,6 +102,8 @@ class Outcome:
     # RUNAWAY = the tool is on a way that does not end
     message: str = ""
     moves: int = 0  # moves that have ended
+    after_first: int = 0  # those of them after the first that was not what was sent
+    modes: list[str] = field(default_factory=list)  # spindle, coolant and dwell lines that were taken otherwise
     spoilt: int = 0  # lines to the controller
     altered: list[str] = field(default_factory=list)  # moves that were carried out otherwise than sent: "sent -> taken"
 
@@ -109,17 +111,20 @@ class Outcome:
 class Job:
     """One job at one mill that stands at the work zero."""
 
-    def __init__(self, strokes: int, seed: int, witness: bool = True, numbered: bool = True) -> None:
+    def __init__(
+        self, strokes: int, seed: int, witness: bool = True, numbered: bool = True, speed: float = 1.0
+    ) -> None:
         self.ear = Ear()
-        self.firmware = GrblFirmware(PROFILE, 1.0, seed, self.ear, lambda t: t)
+        self.speed = speed
+        self.firmware = GrblFirmware(PROFILE, speed, seed, self.ear, lambda t: t)
         self.firmware.eeprom.values[22] = 0
         self.firmware.power_on(0.0)
         self.firmware.motion.set_position(self.firmware.program.work_offset_m())
         self.port = Port(self.firmware)
         self.family = family_of(PROFILE)
-        self.driver = GrblDriver(self.port, PROFILE, 1.0, 0.0)
+        self.driver = GrblDriver(self.port, PROFILE, speed, 0.0)
         program = read_gcode(program_text(strokes, seed).encode(), "noisy.ngc", "rs274")
-        self.streamer: Streamer = prepare(program, program.digest, PROFILE, 1.0, "noisy", lambda _: None).streamer
+        self.streamer: Streamer = prepare(program, program.digest, PROFILE, speed, "noisy", lambda _: None).streamer
         if not witness:
             self.streamer.witness.judge = lambda *_: None  # type: ignore[method-assign]
         while not self.driver.ready:
@@ -129,7 +134,7 @@ class Job:
 
     def _tick(self) -> list[object]:
         self.port.now += TICK_S
-        self.firmware.step(self.port.now)
+        self.firmware.step(self.port.now * self.speed)
         return list(self.driver.poll(self.port.now))
 
     def run(self) -> Outcome:
@@ -140,7 +145,7 @@ class Job:
         except MachineError as error:
             outcome.code, outcome.message = ErrorCode(error.code).name, error.message
             self._stop()
-        outcome.moves, outcome.altered = self._compare()
+        self._compare(outcome)
         return outcome
 
     def _stream(self) -> str:
@@ -176,24 +181,44 @@ class Job:
             except MachineError:
                 return
 
-    def _compare(self) -> tuple[int, list[str]]:
-        """(moves that have ended, those that were not what was sent next)."""
+    def _compare(self, outcome: Outcome) -> None:
+        """Moves that have ended, and those that were not what was sent next; lines that set a mode, the same."""
         sent = [line for data in self.port.written for line in data.decode("latin-1").split("\n") if is_move(line)]
         taken = [self.ear.lines[number] for _, number in self.ear.ended if is_move(self.ear.lines.get(number, ""))]
-        wrong, at = [], 0
-        for line in taken:
+        wrong, at, first = [], 0, len(taken)
+        for index, line in enumerate(taken):
             ahead = next((index for index in range(at, len(sent)) if words(sent[index]) == words(line)), None)
             if at < len(sent) and words(sent[at]) != words(line):
+                first = min(first, index)
                 wrong.append(f"{sent[at]} -> {line}")
                 at = at + 1 if ahead is None else ahead + 1
             else:
                 at += 1
-        return len(taken), wrong
+        outcome.moves, outcome.altered, outcome.after_first = len(taken), wrong, max(0, len(taken) - first - 1)
+        self._compare_modes(outcome)
+
+    def _compare_modes(self, outcome: Outcome) -> None:
+        """The lines that move nothing, of a job that was received to its end."""
+        if outcome.code == "OK":
+            sent = [line for data in self.port.written for line in data.decode("latin-1").split("\n") if is_mode(line)]
+            taken = [line for line in self.ear.lines.values() if is_mode(line)]
+            pairs = zip(map(bare, sent), map(bare, taken), strict=False)
+            outcome.modes = [f"{one} -> {two}" for one, two in pairs if one != two]
 
 
 def is_move(line: str) -> bool:
     """A motion line; those that are altered out of all recognition are none, and are missed in the sequence."""
     return re.search(r"[XYZ]", line, re.IGNORECASE) is not None and "$" not in line
+
+
+def is_mode(line: str) -> bool:
+    """Spindle, coolant, dwell: a line that moves nothing and sets something."""
+    return not is_move(line) and re.search(r"[GMSTF]\d", line, re.IGNORECASE) is not None and "$" not in line
+
+
+def bare(line: str) -> str:
+    """A line without its number and blanks."""
+    return re.sub(r"^N\d+|\s", "", line)
 
 
 def words(line: str) -> dict[str, float]:
@@ -246,9 +271,9 @@ def fault(seed: int, witness: bool = True, numbered: bool = True, strokes: int =
 # --- a bad line ---
 
 
-def campaign(seed: int, garble: float, lose: float, strokes: int = 40) -> Outcome:
+def campaign(seed: int, garble: float, lose: float, strokes: int = 40, speed: float = 1.0) -> Outcome:
     """One job over a bad line in both directions."""
-    job = Job(strokes, seed)
+    job = Job(strokes, seed, speed=speed)
     down, up = Noise(garble, lose, 2 * seed), Noise(garble, lose, 2 * seed + 1)
     spoilt: list[bytes] = []
     down.on_spoilt = lambda before, _: spoilt.append(before)
@@ -276,14 +301,19 @@ def report(trials: int, first_seed: int) -> Iterator[dict]:
             "silent by more than 1 mm": sum(value > 1.0 for value in off_mm),
             "largest silent [mm]": round(max(off_mm, default=0.0), 3),
         }  # fmt: skip
-    for garble, lose in ((1e-2, 1e-3), (1e-3, 1e-4), (1e-4, 1e-5), (1e-5, 1e-6)):
-        outcomes = [campaign(seed, garble, lose) for seed in range(first_seed, first_seed + max(1, trials // 20))]
+    rates = ((1e-2, 1e-3, 1.0), (1e-2, 1e-3, 20.0), (1e-3, 1e-4, 1.0), (1e-4, 1e-5, 1.0), (1e-5, 1e-6, 1.0))
+    for garble, lose, speed in rates:
+        seeds = range(first_seed, first_seed + max(1, trials // 20))
+        outcomes = [campaign(seed, garble, lose, speed=speed) for seed in seeds]
         complete = [outcome for outcome in outcomes if outcome.code == "OK"]
         yield {
-            "garble": garble, "lose": lose, "jobs": len(outcomes), "codes": dict(Counter(o.code for o in outcomes)),
+            "garble": garble, "lose": lose, "speed": speed, "jobs": len(outcomes), "codes": dict(Counter(o.code for o in outcomes)),
             "moves": sum(o.moves for o in outcomes), "spoilt lines": sum(o.spoilt for o in outcomes),
             "altered moves": sum(len(o.altered) for o in outcomes),
             "completed with an altered move": sum(bool(o.altered) for o in complete),
+            "jobs with a deviation": sum(bool(o.altered) for o in outcomes),
+            "most moves after the first deviation": max(o.after_first for o in outcomes),
+            "completed with an altered mode": sum(bool(o.modes) for o in complete),
             "largest of those [mm]": max((wrong_by_mm(a) for o in complete for a in o.altered), default=0.0),
         }  # fmt: skip
 

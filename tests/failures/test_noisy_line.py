@@ -90,6 +90,17 @@ def test_pieces_of_a_move_are_one_move():
     assert (judge.result.done, judge.result.deviations) == (3, [])
 
 
+def test_one_altered_line_is_one_deviation(program):
+    """Also when a number of it cannot be read, or when it is a part of a move: what follows is in order again."""
+    for words in ("G1 X92.56 Y143.30\x00 E0.03326", "G1 X9256 E0.3"):
+        commands = commands_of(program)
+        commands[30] = words
+        result = compare(program, commands)
+        assert len(result.deviations) == 1
+        assert result.done == len(wanted(program))
+        assert result.after_first == len(commands) - 31
+
+
 def test_a_mill_comes_from_anywhere_and_then_follows_its_program():
     program = read_gcode(b"G21 G90 G17 G94\nG0 Z5\nG0 X10 Y10\nG1 X20 F900\nG1 Y20 F900\nM2\n", "x.ngc", "rs274")
     commands = ["G0X150Y90", "G0X0Y0", "G0Z20", "G0Z5", "G0X10Y10", "G1X15F900", "G1X20F900", "G1Y20F900"]
@@ -106,7 +117,7 @@ def test_what_marlin_takes_follows_its_published_rule():
     good = [numbered(number, f"G1 X{number}").decode().strip() for number in (1, 2, 3)]
     lines = [good[0], good[0], good[1].replace("X2", "X7"), good[2], good[1], good[2], "M108", "G1 X9*3"]
     events = [{"event": "rx", "line": line} for line in lines]
-    assert list(taken(events)) == ["G1 X1", "G1 X2", "G1 X3", "M108"]
+    assert list(taken(events)) == ["G1 X1", "G1 X2", "G1 X3", "M108", "G1 X9"]
 
 
 # --- the noise ---

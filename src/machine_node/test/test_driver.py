@@ -100,7 +100,7 @@ def test_a_lost_ok_is_found_again_by_a_question():
     session.driver.send("G28", session.now)
     session.port.taken()
     session.poll(after_s=PROBE_S + 0.1)
-    assert session.port.taken() == ["M400"]
+    assert session.port.taken() == ["G4"]
     session.poll("ok\n")
     assert session.driver.settled
 
@@ -114,7 +114,7 @@ def test_one_request_with_a_spoilt_number_is_borne():
     session.poll(f"Error:Line Number is not Last Line Number+1, Last Line: {first - 1}\nResend: {first}\nok\n")
     session.port.taken()
     session.poll(after_s=QUIET_S + 0.01)
-    assert session.port.taken() == ["G1 X1", "M111 S1", "M400"]
+    assert session.port.taken() == ["G1 X1", "M111 S1", "G4"]
 
 
 def test_a_wait_for_heat_lives_as_long_as_temperatures_come():

@@ -11,7 +11,7 @@ import pytest
 
 from industriverse_core.errors import CoreError, ErrorCode
 from industriverse_core.gcode import read_gcode
-from industriverse_core.machine import load_machine
+from industriverse_core.machine import Box, load_machine
 from industriverse_core.motion import plan_motion
 from industriverse_core.permit import StopLevel
 from industriverse_core.program import Op, build_program
@@ -68,7 +68,7 @@ def test_arcs_name_their_plane():
 
 
 def test_spindle_coolant_and_dwells_are_said_as_grbl_reads_them():
-    texts = [piece.text for piece in all_pieces("T1 M6\nM3 S8000\nM8\nG4 P0.12\nG0 Z5\nM9\nM5\nM0\nM30\n")]
+    texts = [piece.text for piece in all_pieces("T1 M6\nM3 S8000\nM8\nG4.12\nG0 Z5\nM9\nM5\nM0\nM30\n")]
     assert texts[:6] == ["T1", "M3S8000", "M8", "G4P0.05", "G4P0.05", "G4P0.02"]
     assert [text for text in texts if not text.startswith("G0")][6:] == ["M9", "M5", "G4P0", "M0", ""]
 
@@ -157,6 +157,25 @@ def test_a_program_that_begins_elsewhere_without_a_retract_is_refused(text):
     with pytest.raises(CoreError) as caught:
         approach(program_of(text), PROFILE, 1.0, (0.04, 0.03, 0.02))
     assert caught.value.code is ErrorCode.POSITION_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("position_m", "enters"),
+    [((0.04, 0.03, 0.02), True), ((0.04, 0.03, 0.031), False), ((0.04, 0.0, 0.02), False), ((0.02, 0.015, 0.04), False),
+     ((0.02, 0.015, 0.0), True), ((0.0, 0.03, 0.0), False)],
+)  # fmt: skip
+def test_the_way_to_the_begin_stays_out_of_what_is_kept_clear(position_m, enters):
+    """A clamp of 10 x 10 x 30 mm halfway; the thickest tool has 6 mm. At 40 mm over it the tool stands clear."""
+    clamp = {"name": "clamp", "x_minimum": "15 mm", "x_maximum": "25 mm", "y_minimum": "10 mm", "y_maximum": "20 mm"}
+    box = Box.model_validate(clamp | {"z_maximum": "30 mm"})
+    profile = PROFILE.model_copy(update={"keep_out": (box,)})
+    program = program_of("G0 Z5\nG0 X10\n")
+    if enters:
+        with pytest.raises(CoreError, match="enters 'clamp'") as caught:
+            approach(program, profile, 1.0, position_m)
+        assert caught.value.code is ErrorCode.POSITION_MISMATCH
+    else:
+        assert approach(program, profile, 1.0, position_m).way is not None
 
 
 def test_the_witness_believes_no_single_report_and_no_second_one_off_the_path():

@@ -36,7 +36,7 @@ def test_a_program_is_executed_whole_and_in_order(bench, gcode):
     assert (result.outcome, result.code, result.executed) == (Outcome.COMPLETED, ErrorCode.OK, len(program))
     assert not b.printer.events("rx_overflow")
     # no job owns the heaters any more
-    end = ["M400", "M104 S0", "M140 S0", "M107"]
+    end = ["G4", "M104 S0", "M140 S0", "M107"]
     b.wait(lambda: [line.split("*")[0].split(" ", 1)[1] for line in b.printer.lines()[-4:]] == end)
     b.wait(lambda: b.machine.snapshot().reported_position_m[2] == pytest.approx(0.005))
     assert b.machine.snapshot().state is MachineState.IDLE

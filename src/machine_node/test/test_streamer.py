@@ -252,9 +252,9 @@ def test_a_barrier_waits_for_the_controller_s_word_that_it_stands_still(gcode):
     program = gcode("G28\nG1 X10 F6000\nG1 X20\nG28\nM109 S200\nG1 X30\nM109 S210\n")
     texts = [piece.text.split(" ")[0] for piece in all_pieces(program)]
     assert [text for n, text in enumerate(texts) if n == 0 or text != texts[n - 1]] == [
-        "G28", "G1", "M400", "G1", "M400", "G28", "M109", "G1", "M400", "G1", "M400", "M109",
+        "G28", "G1", "G4", "G1", "G4", "G28", "M109", "G1", "G4", "G1", "G4", "M109",
     ]  # fmt: skip
-    kinds = [piece.kind for piece in all_pieces(program) if piece.text == "M400"]
+    kinds = [piece.kind for piece in all_pieces(program) if piece.text == "G4"]
     # how far the first move after homing goes, nobody knows
     assert kinds == [Kind.CYCLE, Kind.DWELL, Kind.CYCLE, Kind.DWELL]
 
@@ -267,7 +267,7 @@ def test_a_barrier_waits_for_the_controller_s_word_that_it_stands_still(gcode):
             streamer.take(line, now, 1.0)
             streamer.on_acknowledged(line, None, now)
     now += 1.0
-    assert streamer.peek(now).text == "M400"
+    assert streamer.peek(now).text == "G4"
     streamer.take(line + 1, now, 1.0)
     assert streamer.peek(now + 100.0) is None  # not acknowledged: the moves before it may go on
     streamer.on_acknowledged(line + 1, None, now + 100.0)

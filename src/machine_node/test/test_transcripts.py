@@ -149,7 +149,7 @@ def test_there_are_failures_among_them(family, files, failures):
         (
             "marlin/ok_lost_plain.txt",
             "connect_2_0_plain.txt",
-            [("> N12 M400\n", ""), ("N12 M400", "N12 M401"), ("settled True", "settled False"), ("@ 2.6", "@ 2.4")],
+            [("> N12 G4\n", ""), ("N12 G4", "N12 G5"), ("settled True", "settled False"), ("@ 2.6", "@ 2.4")],
         ),
         (
             "grbl/refused_line.txt",

@@ -251,6 +251,58 @@ def test_line_numbers_and_checksums_are_enforced(host):
     assert marlin.until("ok")[-1].startswith("ok N2")
 
 
+class Ear(Journal):
+    """Keeps the received commands that were carried out."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.moves, self.events = [], []
+
+    def write(self, mono_s, event, **values):
+        self.events.append(event)
+        if event == "move":
+            self.moves.append((values["line"], values["text"]))
+
+
+def answers_to(*chunks):
+    """(what a controller says to these bytes, one chunk after the other, and its journal)."""
+    ear = Ear()
+    firmware = Firmware(PROFILE, 1.0, 1, ear, lambda t: t)
+    firmware.power_on(0.0)
+    firmware.step(0.1)
+    firmware.output.clear()
+    now = 0.1
+    for chunk in chunks:
+        firmware.receive(chunk, now)
+        now += 1.0
+        firmware.step(now)
+    return firmware.output.decode().splitlines(), ear
+
+
+@pytest.mark.parametrize("cut", [b"\n", b"\r"])
+def test_the_end_of_a_line_that_is_cut_before_its_command_is_carried_out_unchecked(cut):
+    """As Marlin 2 does (GCodeQueue::get_serial_commands checks only what begins with N); then the line comes again."""
+    line = numbered(1, "G1 X5 F6000")
+    said, ear = answers_to(b"N1" + cut, line[3:], line)
+    assert said[0] == "Error:No Checksum with line number, Last Line: 0"
+    assert [text.split(" P")[0] for text in said[3:]] == ["ok", "ok N1"]
+    assert ear.moves == [(None, "G1 X5 F6000"), (1, "G1 X5 F6000")]
+
+
+def test_a_line_without_its_n_is_an_unknown_command():
+    said, ear = answers_to(numbered(1, "G1 X5")[1:])
+    assert said[0].startswith('echo:Unknown command: "1 G1 X5')
+    assert not ear.moves
+
+
+def test_one_wrong_byte_turns_m400_into_a_quick_stop_before_any_checksum():
+    """EMERGENCY_PARSER acts on bytes: so the driver waits with G4 (marlin.protocol.HARMLESS)."""
+    spoilt = numbered(1, "M400").replace(b"M400", b"M410")
+    said, ear = answers_to(b"G1 X200 F600\n", spoilt)
+    assert "quickstop" in ear.events
+    assert "Error:checksum mismatch, Last Line: 0" in said
+
+
 def test_waiting_for_heat_is_ended_by_m108_and_everything_by_m112(host):
     machine, marlin = host(speed=1.0)
     marlin.port.write(b"M109 S200\n")

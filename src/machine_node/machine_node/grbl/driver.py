@@ -18,11 +18,14 @@ from machine_node.drivers import Transport
 from machine_node.grbl import protocol as p
 from machine_node.grbl.codes import alarm_name, error_name
 from machine_node.grbl.handshake import Handshake
+from machine_node.grbl.modes import PERIOD_S as MODES_PERIOD_S
+from machine_node.grbl.modes import QUESTION, ModesWitness
 from machine_node.grbl.overrides import Overrides
 from machine_node.grbl.settings import ControllerSettings
 from machine_node.streaming import events as told
 
-REPORT_PERIOD_S = 0.1
+REPORT_PERIOD_S = 0.1  # in physics time: a report must see as much of the way at any time scale
+SHORTEST_PERIOD_S = 0.005
 FAST_PERIOD_S = 0.025  # while a hold, a stop or an end is waited for
 SILENCE_LIMIT_S = 1.5  # reports come every REPORT_PERIOD_S
 HOMING_LIMIT_S = 120.0  # GRBL says nothing while it homes
@@ -63,6 +66,9 @@ class GrblDriver:
         self.planner_free_idle = 0
         self.resends = 0
         self._overrides = Overrides()
+        self._modes = ModesWitness()
+        self._modes_line = 0  # the question whose answer is waited for
+        self._scale = max(1.0, time_scale)
         self._offset: Vector | None = None
         self._alarm = ""
         self._heard_s = self._progress_s = now
@@ -159,6 +165,7 @@ class GrblDriver:
         if not self._connection.unanswered:
             self._progress_s = now
         line, data = self._connection.frame(command)
+        self._modes.on_sent(command)
         if command == "$H":
             self._homing_line = line
         elif command in ("M0", "M1"):
@@ -272,6 +279,7 @@ class GrblDriver:
             self._ask(now)
             if self.ready:
                 self._send_commands(now)
+                self._ask_modes(now)
                 self._step_overrides(now)
                 self._check_silence(now)
             elif self._handshake.step(now):
@@ -281,9 +289,17 @@ class GrblDriver:
 
     def _ask(self, now: float) -> None:
         fast = self._held or self._stopping or (self._idle_reports and not self.settled) or not self.ready
-        if now - self._asked_s >= (FAST_PERIOD_S if fast else REPORT_PERIOD_S) and not self._transport.wants_write:
+        period_s = max(SHORTEST_PERIOD_S, (FAST_PERIOD_S if fast else REPORT_PERIOD_S) / self._scale)
+        if now - self._asked_s >= period_s and not self._transport.wants_write:
             self._asked_s = now
             self._transport.write(p.REPORT)
+
+    def _ask_modes(self, now: float) -> None:
+        """While lines are on their way: they are the reason to ask, and an idle mill may be somebody else's."""
+        streaming = self._connection.unanswered and self.status.state == "Run" and not self._pause_line
+        if streaming and self._modes.wants(now, MODES_PERIOD_S / self._scale) and self.can_send(QUESTION):
+            self._modes_line = self.send(QUESTION, now)
+            self._modes.on_asked(now)
 
     def _step_overrides(self, now: float) -> None:
         if self._transport.wants_write or self.status.state == "Alarm":
@@ -311,10 +327,11 @@ class GrblDriver:
             self._on_welcome(now)
         elif isinstance(event, p.Echo):
             self._on_echo(event)
-        elif isinstance(event, p.Probe):
-            self.probe = event
-            self.settings.take(event)
         else:
+            if isinstance(event, p.Probe):
+                self.probe = event
+            elif isinstance(event, p.Modes):
+                self._modes.on_told(event.words)
             self.settings.take(event)
 
     def _on_answer(self, line: int, now: float) -> None:
@@ -323,6 +340,10 @@ class GrblDriver:
             self._homing_line, self._alarm = 0, ""
         if line == self._pause_line:
             self._pause_line = 0
+        if line == self._modes_line and (wrong := self._modes.on_end()) is not None:
+            self._modes_line = 0
+            if self.ready and not self._stopping and not self._halting:
+                self._events.append(told.Broken(wrong))
 
     def _on_refused(self, event: p.Refused, now: float) -> None:
         self._on_answer(event.line, now)
@@ -348,6 +369,7 @@ class GrblDriver:
 
     def _on_welcome(self, now: float) -> None:
         self._connection.forget()
+        self._modes.forget()
         self._overrides.reset()
         self._idle_reports = self._homing_line = self._pause_line = 0
         if self._halting:

@@ -6,9 +6,13 @@ import numpy as np
 
 from industriverse_core.gcode import write_instruction
 from industriverse_core.program import Op, Plane, Program
+from machine_node.marlin.protocol import HARMLESS
 from machine_node.streaming.dialect import Dialect, QueueLimits
-from machine_node.streaming.pieces import MOTION, QUEUE_TARGET_S, check_values, unsendable
+from machine_node.streaming.pieces import MOTION, check_values, unsendable
 
+# A controller that hears nothing for a moment slows down at the end of its queue, and then takes longer for it than
+# planned: a stop waits for that, too. With 0.15 s it slows down by itself at 100 mm/s.
+TARGET_S = 0.165
 _BARRIERS = (
     Op.HOME, Op.LEVEL_BED, Op.WAIT_HEATER, Op.MOTORS_OFF, Op.PROGRAM_STOP, Op.OPTIONAL_PROGRAM_STOP, Op.PROGRAM_END,
 )  # fmt: skip
@@ -19,11 +23,11 @@ _SENDABLE = (*_BARRIERS, *_INSTANT, *MOTION, Op.DWELL)
 class MarlinDialect(Dialect):
     """See Dialect. A printer is slowed by the feeds that are written."""
 
-    queue = QueueLimits(QUEUE_TARGET_S, QUEUE_TARGET_S)
+    queue = QueueLimits(TARGET_S, TARGET_S)
     barriers = frozenset(int(op) for op in _BARRIERS)
     cycles = frozenset((int(Op.HOME), int(Op.LEVEL_BED)))
     synchronising: frozenset[int] = frozenset()
-    wait = "M400"
+    wait = HARMLESS
     dwell_step_s = 1e-3
     repeats_feed = False
     separator = " "

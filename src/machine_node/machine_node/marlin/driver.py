@@ -98,6 +98,7 @@ class MarlinDriver:
         self._progress_s = now
         self._answered_s = now  # last ok or resend request
         self._probed_s = -math.inf
+        self._said: p.Event | Broken = p.Other("")  # what the controller has said last
         self._doubt = False  # a spoilt line has come since the last acknowledgement
         self._unknown_requests = 0
         self._repeated_bytes = 0  # since the last request
@@ -211,7 +212,7 @@ class MarlinDriver:
 
     def finish(self) -> None:
         """Everything was sent: wait for the last move; no job owns the heaters any more."""
-        self.run("M400", *HEATERS_OFF)
+        self.run(p.HARMLESS, *HEATERS_OFF)
 
     def power_off(self) -> None:
         """Motors off, of a controller that executes nothing."""
@@ -264,6 +265,7 @@ class MarlinDriver:
         for event in tuple(events):
             self._on_event(event, now)
             events += self._compare(event)
+            self._said = event
         if self._halting:
             return events  # its 'Printer halted' is the only answer that counts
         self._check_complaint(now)
@@ -285,10 +287,22 @@ class MarlinDriver:
             self.echoes.on_requested(self.send(request, now))
 
     def _compare(self, event: p.Event | Broken) -> tuple[Broken, ...]:
-        """What an echo says of a line that was taken otherwise than it was sent."""
-        if not isinstance(event, p.Echo):
-            return ()
-        wrong = self.echoes.judge(event.text, self._connection.sent)
+        """A line that was taken otherwise than it was sent, by its echo; or without its number, by its ok.
+
+        Where oks name their lines, one that does not, but tells what is free, is that of a line which has lost its
+        number: an unknown command, and the controller has just said so, or one that was carried out unchecked.
+        """
+        wrong, numbered_oks = "", self._connection.numbered_oks
+        if isinstance(event, p.Echo):
+            wrong = self.echoes.judge(event.text, self._connection.sent)
+            wrong = wrong or ("" if numbered_oks else self.echoes.unnumbered(event.text))
+        elif self.ready and isinstance(event, p.Ok) and event.line is None and event.planner_free is not None:
+            said = self._said  # "Unknown command", of which a letter may be wrong
+            unknown = isinstance(said, p.Other) or (
+                isinstance(said, p.Echo) and ("nknown" in said.text or "command" in said.text)
+            )
+            if numbered_oks and not unknown:
+                wrong = "the controller has taken a line without its number."
         return (Broken(MachineError(ErrorCode.PROTOCOL, wrong, "Check the cable.")),) if wrong else ()
 
     def _on_event(self, event: p.Event | Broken, now: float) -> None:
@@ -340,7 +354,7 @@ class MarlinDriver:
         if self._unknown_requests >= UNKNOWN_REQUESTS:
             raise MachineError(
                 ErrorCode.PROTOCOL,
-                f"the controller asks for line {line}, which is not remembered any more.",
+                f"the controller asks for line {line}, which was never sent or is not remembered any more.",
                 "Check the cable; start the job again.",
             )
         self._resending = True

@@ -18,6 +18,7 @@ CLEAN_LINES = 1000
 REMEMBERED = 256  # echoes that came before their ok; more than lines can be on their way
 ON, OFF = "M111 S1", "M111 S0"
 
+_UNNUMBERED = re.compile(r"(?:n\d+\s*)?[GMT]\d.*\*\d{1,3}$")  # a checksum at its end, and no number before it
 _ECHOED = re.compile(r"N(\d{1,9})\s*[A-Z].*\*(\d{1,3})$", re.DOTALL)
 
 
@@ -62,6 +63,16 @@ class EchoCheck:
         self._clean += 1
         if self._clean >= CLEAN_LINES:
             self._wanted = OFF
+
+    @staticmethod
+    def unnumbered(echo: str) -> str:
+        """What is wrong, in words, with the echo of a line that has lost its number; "" = nothing.
+
+        A wrong byte can cut a line before its command. The rest has no number, and Marlin 2 carries out without a check
+        what has none: it will be carried out twice, as the line is asked for again.
+        """
+        taken = _UNNUMBERED.match(echo) is not None
+        return f"the controller has taken {echo[:60]!r} without its number." if taken else ""
 
     def judge(self, echo: str, sent: Callable[[int], bytes | None]) -> str:
         """What is wrong, in words, with an echo that arrived whole; "" = nothing.

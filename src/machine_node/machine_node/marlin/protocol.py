@@ -24,7 +24,8 @@ from machine_node.streaming.events import Acknowledged, ResendRequest
 MAX_LINE_BYTES = 1024  # Marlin's longest line is the answer to M115, about 400
 MAX_COMMAND_BYTES = 80  # MAX_CMD_SIZE is 96, of which number and checksum take up to 16
 HISTORY_LINES = 64  # acknowledged lines that can still be sent again
-HARMLESS = "M400"  # instead of a line that is not wanted any more: waits, and changes nothing
+HARMLESS = "G4"  # waits for the motion and changes nothing. Not M400: with one wrong byte that is M410, which an
+# emergency parser obeys before any checksum
 
 # what a controller says of a line that it will ask for again, without the number at its end
 RECOVERABLE = (
@@ -395,5 +396,5 @@ class Connection:
         return next(known, None) if line >= self.sealed_below else None
 
     def can_replay(self, first: int) -> bool:
-        """False when a line from `first` on is not remembered any more."""
-        return first >= self.next_line or bool(self.lost and self.lost[0][0] <= first)
+        """False when a line from `first` on is not remembered any more, or was never sent."""
+        return first == self.next_line or bool(self.lost and self.lost[0][0] <= first)

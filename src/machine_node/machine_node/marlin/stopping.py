@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from machine_node.marlin.driver import HEATERS_OFF, MOTORS_OFF, MarlinDriver
+from machine_node.marlin.protocol import HARMLESS
 from machine_node.stopping import Progress
 from machine_node.streaming.pieces import Kind
 from machine_node.streaming.streamer import Streamer
@@ -29,7 +30,7 @@ class Stop:
         self._urged_s = now
         self._limit_s = now + (CYCLE_LIMIT_S if self._barrier is Kind.CYCLE else STOP_LIMIT_S)
         power_off = (MOTORS_OFF,) if motors_off else ()
-        first = driver.stop(*HEATERS_OFF, "M400", *power_off, now=now, urgent=self._urgent)
+        first = driver.stop(*HEATERS_OFF, HARMLESS, *power_off, now=now, urgent=self._urgent)
         streamer.withdraw(first)
         self._settle_limit_s = now + STOP_LIMIT_S
 

@@ -101,7 +101,7 @@ class Streamer:
         self.velocity_m_s: Vector = STILL
         self._dialect = dialect
         self._lead_s = lead_s
-        self.witness = Witness()
+        self.witness = Witness(time_scale)
         self._paused_s: float | None = None
         self._rule = approach
         self._awaiting = False  # a report of where the tool stands
@@ -322,7 +322,7 @@ class Streamer:
             self._waiting_for = None
             last.end_s = self._busy_until = now - self._shift_s
         elif last.piece.kind is Kind.DWELL:
-            self._shift_s = now - last.end_s  # G4 and M400 are acknowledged when they have ended
+            self._shift_s = now - last.end_s  # G4 is acknowledged when it has ended
             self._pace.forget()
         if planner_free is not None and self.planner_free_idle > 0 and last.piece.kind is Kind.MOTION:
             self._correct(self.planner_free_idle - planner_free, now)

@@ -37,11 +37,15 @@ class _Leg:
 class Witness:
     """Judges reported positions. Passive until `start_from`.
 
+    Args:
+        time_scale: physics seconds in a steady second; durations of pieces are steady, the controller's are physics.
+
     Attributes:
         doubts: reports in a row that were off the path; a report itself can be garbled, so one is not believed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, time_scale: float = 1.0) -> None:
+        self._behind_s = BEHIND_S / time_scale
         self._path: deque[_Leg] = deque(maxlen=REMEMBERED)
         self._instruction = -1
         self.doubts = 0
@@ -65,7 +69,7 @@ class Witness:
                 continue
             legs.append(leg)
             behind_s += leg.duration_s if leg.line != line else 0.0
-            if line and behind_s > BEHIND_S:
+            if line and behind_s > self._behind_s:
                 break
         return legs or list(self._path)
 

@@ -24,6 +24,7 @@ COMMAND_BUFFER = 4  # Marlin's BUFSIZE
 BUSY_PERIOD_S = 2.0  # HOST_KEEPALIVE
 BOOT_S = 0.05  # steady: from the opening of the port to `start`
 EMERGENCY = re.compile(rb"(?:^|\n)[ \t]*(?:N\d+[ \t]*)?M(108|112|410)(?=[*\s])")
+LINE_END = re.compile(rb"[\r\n]")
 MOTION = re.compile(r"G0*[0-3](?![\d.])")
 FILAMENT_AREA_M2 = 2.405e-6  # 1.75 mm
 
@@ -238,18 +239,21 @@ class Firmware:
     def _take_lines(self, now_s: float) -> None:
         """Move complete lines from the receive buffer into the command buffer."""
         while len(self._queue) < self.command_slots:
-            end = self._receive.find(b"\n")
-            if end < 0:
+            end = LINE_END.search(self._receive)
+            if end is None:
                 return
-            raw = bytes(self._receive[:end])
-            del self._receive[: end + 1]
+            raw = bytes(self._receive[: end.start()])
+            del self._receive[: end.end()]
             text = raw.decode("latin-1").strip()
             if text:
                 self.journal.write(self.to_mono(now_s), "rx", line=text)
                 self._check_line(text)
 
     def _check_line(self, text: str) -> None:
-        """Line number and checksum, as Marlin's get_serial_commands."""
+        """Line number and checksum, as Marlin 2's get_serial_commands.
+
+        What does not begin with N is taken without any check, also the end of a line that a wrong byte has cut.
+        """
         command, number = text, None
         star = text.rfind("*")
         if text[0] == "N":
@@ -266,10 +270,9 @@ class Firmware:
             if text[star + 1 :].strip() != str(checksum):
                 return self._line_error("checksum mismatch, Last Line: ")
             self._last_line = number
-            command = body[: body.rfind("*")]
-        elif star >= 0:
-            return self._line_error("No Line Number with checksum, Last Line: ")
-        command = command.split(";", 1)[0].strip()
+            command = body
+        command = command.split(";", 1)[0]
+        command = re.sub(r"^n\d+\s*", "", command.rpartition("*")[0] if "*" in command else command).strip()
         if command:
             self._lines += 1
             self._queue.append(Instruction(self._lines, number, command, text))
