@@ -25,6 +25,7 @@ from industriverse_cli import (
     voxels,
 )
 from industriverse_cli.bags import commands as bags
+from industriverse_cli.calibration import command as calibration
 from industriverse_cli.cell import commands as cell
 from industriverse_cli.corpus import commands as corpus
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
@@ -59,6 +60,7 @@ app.command("convert", rich_help_panel=PROGRAM_PANEL)(converting.convert)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)
 app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)
 app.command("ports", rich_help_panel=MACHINE_PANEL)(ports.ports)
+app.command("calibrate", rich_help_panel=MACHINE_PANEL)(calibration.calibrate)
 app.add_typer(virtual.app, name="virtual", rich_help_panel=MACHINE_PANEL)
 app.command("telemetry", rich_help_panel=BAG_PANEL)(telemetry.telemetry)
 app.command("record", rich_help_panel=BAG_PANEL)(bags.record)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
 from industriverse_cli.calibration.series import Series
 from industriverse_core.errors import ErrorCode, PredictionError
@@ -155,27 +156,25 @@ def _row(now_s: float, host: _Host, firmware: Firmware) -> tuple[float, ...]:
     )  # fmt: skip
 
 
-def errors(rehearsals: list[Rehearsal], name: str) -> list[float]:
-    """Relative errors of one parameter (of temperatures: [K]) over all machines on which it was identified."""
-    return [
-        _error(each.found.estimate(name).value, each.truth[name], name)
-        for each in rehearsals
-        if each.found.estimate(name).identified
-    ]
+def judge(rehearsals: list[Rehearsal]) -> list[dict[str, Any]]:
+    """For each parameter of which the truth is known: errors and the share of 90 % intervals that hold the truth.
+
+    Errors and half-widths are relative, those of temperatures in K.
+    """
+    names = [each.name for each in rehearsals[0].found.estimates] if rehearsals else []
+    return [_judged(name, rehearsals) for name in names if name in rehearsals[0].truth]
 
 
-def _error(found: float, truth: float, name: str) -> float:
-    return found - truth if name.endswith(".ambient") else found / truth - 1.0
-
-
-def coverage(rehearsals: list[Rehearsal], name: str) -> float:
-    """Share of the machines whose true value lies in the 90 % interval; NaN without any."""
-    inside = [
-        low.low <= each.truth[name] <= low.high
-        for each in rehearsals
-        if (low := each.found.estimate(name)).identified
-    ]
-    return sum(inside) / len(inside) if inside else math.nan
-
-
-Progress = Callable[[int], None]
+def _judged(name: str, rehearsals: list[Rehearsal]) -> dict[str, Any]:
+    pairs = [(each.found.estimate(name), each.truth[name]) for each in rehearsals]
+    pairs = [(found, truth) for found, truth in pairs if found.identified]
+    kelvin = name.endswith(".ambient")
+    errors = [abs(found.value - truth) / (1.0 if kelvin else truth) for found, truth in pairs]
+    halves = [0.5 * (found.high - found.low) / (1.0 if kelvin else truth) for found, truth in pairs]
+    inside = [found.low <= truth <= found.high for found, truth in pairs]
+    return {
+        "name": name, "unit": "K" if kelvin else "1", "identified": len(pairs),
+        "median_error": median(errors) if pairs else math.nan, "worst_error": max(errors, default=math.nan),
+        "half_width": median(halves) if pairs else math.nan,
+        "coverage": sum(inside) / len(inside) if pairs else math.nan,
+    }  # fmt: skip

@@ -15,10 +15,27 @@ if TYPE_CHECKING:
 Array = np.ndarray
 HEATERS = ("hotend", "bed")
 FIELDS = ("c", "target_c", "duty")
+OWN_SPEED = 0.02  # difference of a clock's speed from real time
 COLUMNS = (
     "stamp_s", "instruction", "x_m", "y_m", "z_m", "fan", "power_w", "energy_j",
     *(f"{heater}_{field}" for heater in HEATERS for field in FIELDS),
 )  # fmt: skip
+
+
+def sample_times_s(stamp_s: Array, receipt_s: Array) -> Array:
+    """Times of samples from their stamps and the steady times of their receipt, shape (n,).
+
+    A real machine's stamps are taken as they are. Stamps of a clock that runs at another speed come from messages of
+    that clock and stand still when those are late: there the receipts are put on the stamps' line.
+    """
+    if len(stamp_s) < 2 or not receipt_s[-1] > receipt_s[0]:
+        return stamp_s
+    middle = float(np.mean(receipt_s))
+    speed = float(np.polyfit(receipt_s - middle, stamp_s, 1)[0])
+    if abs(speed - 1.0) < OWN_SPEED:
+        return stamp_s
+    line = speed * (receipt_s - middle)
+    return line + float(np.median(stamp_s - line))
 
 
 @dataclass(slots=True)

@@ -235,9 +235,11 @@ class Plant:
         self.bed.set_target(0.0)
 
     def parameters(self) -> dict[str, float]:
-        """The true parameters under the names of the profile's fields ("hotend.loss"), in SI: to judge what found them."""
+        """The true parameters [SI] by the profile's names ("hotend.loss"): to judge what claims to find them."""
         heaters = {"hotend": self.hotend, "bed": self.bed}
-        found = {f"{name}.{field}": each for name, heater in heaters.items() for field, each in heater.parameters().items()}
+        found = {
+            f"{name}.{field}": each for name, heater in heaters.items() for field, each in heater.parameters().items()
+        }
         return found | {
             "power.electronics": self._electronics_w, "power.motors_enabled": self._motors_w,
             "power.motion_per_speed": self._motion_w_per_m_s, "power.fan": self._fan_w,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-
-
 from industriverse_core.machine import MachineProfile
 from twin_node.identification import power_fit, thermal_fit
 from twin_node.identification.power_fit import PowerFit
@@ -133,8 +131,7 @@ def _consumer(name: str, power: PowerFit, profile: MachineProfile, meter_accurac
         others = ", ".join(other for other in together if other != name)
         reason = f"always switched together with {others}"
     sigma = math.sqrt(max(0.0, power.covariance[index, index]))
-    unit = UNITS[name] if name in UNITS else "W"
-    return _made(name, unit, profile, float(power.value[index]), sigma, meter_accuracy, reason)
+    return _made(name, UNITS.get(name, "W"), profile, float(power.value[index]), sigma, meter_accuracy, reason)
 
 
 def _heater_estimates(
@@ -152,9 +149,7 @@ def _heater_estimates(
             reason = "the fan never ran while it was hot"
         accuracy = meter_accuracy if index <= thermal_fit.FAN_LOSS else 0.0
         sigma = math.sqrt(max(0.0, fit.covariance[index, index]))
-        found.append(
-            _made(f"{name}.{field}", UNITS[field], profile, float(fit.value[index]), sigma, accuracy, reason)
-        )
+        found.append(_made(f"{name}.{field}", UNITS[field], profile, float(fit.value[index]), sigma, accuracy, reason))
     return found
 
 
@@ -170,6 +165,3 @@ def _made(
     if reason:
         return Estimate(name, unit, given, math.nan, math.nan, math.nan, reason)
     return Estimate(name, unit, given, value, value - half, value + half)
-
-
-

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import least_squares
 
-from twin_node.identification.recording import Array, HeaterSeries, Recording, cannot, report_period_s
+from twin_node.identification.recording import Array, Recording, cannot, report_period_s
 from twin_node.steps import HOTEND_FAN_ON_C
 
 ELECTRONICS, MOTORS, MOTION, FAN, HOTEND_FAN, HOTEND, BED = range(7)
@@ -138,36 +138,45 @@ def speeds(recording: Recording) -> Array:
 
 
 def _steady(recording: Recording) -> Array:
-    """Which readings were taken while nothing changed, from well before to the controller's next report."""
-    time_s, hotend, bed = recording.time_s, recording.hotend, recording.bed
-    assert hotend is not None
-    step = float(np.median(np.diff(time_s)))
-    guard = max(SHORTEST_GUARD_S, 2.2 * step)
-    report_s = report_period_s(time_s, hotend)
+    """Which readings were taken while nothing changed, shape (m,), from well before to well after.
+
+    What the controller reports (duties, temperatures) has to be the same in its next report, too.
+    """
+    time_s = recording.time_s
+    assert recording.hotend is not None
+    guard = max(SHORTEST_GUARD_S, 1.2 * float(np.median(np.diff(time_s))))
+    report_s = report_period_s(time_s, recording.hotend)
     interval = float(np.median(np.diff(recording.power_time_s)))
-    changed = _changes(recording, hotend, bed)
     first = np.searchsorted(time_s, recording.power_time_s - interval - guard, side="right") - 1
-    last = np.searchsorted(time_s, recording.power_time_s + guard + report_s)
-    inside = (first >= 0) & (last < len(time_s))
-    count = np.cumsum(changed)
-    first, last = np.clip(first, 0, len(time_s) - 1), np.clip(last, 0, len(time_s) - 1)
-    quiet: Array = inside & (count[last] == count[first])
+    quiet = first >= 0
+    for doubt, after_s in ((_driven(recording), guard), (_reported(recording), guard + report_s)):
+        count = np.cumsum(doubt)
+        last = np.searchsorted(time_s, recording.power_time_s + after_s)
+        inside = last < len(time_s)
+        quiet &= inside & (count[np.where(inside, last, -1)] == count[np.maximum(first, 0)])
     return quiet
 
 
-def _changes(recording: Recording, hotend: HeaterSeries, bed: HeaterSeries | None) -> Array:
-    """Samples at which a regressor has changed or is in doubt, shape (n,), as 0 and 1."""
+def _driven(recording: Recording) -> Array:
+    """Samples at which motion, motors or fan have changed, or are in doubt, shape (n,)."""
     speed = np.nan_to_num(speeds(recording), nan=np.inf)
     speed = np.where(speed > SLOWEST_M_S, speed, 0.0)
     before = np.concatenate([speed[:1], speed[:-1]])
     with np.errstate(invalid="ignore"):
         doubt = (np.abs(speed - before) > SPEED_CHANGE * before) | ~np.isfinite(speed)
-    doubt |= recording.homing | (np.abs(hotend.temperature_c - HOTEND_FAN_ON_C) < FAN_DOUBT_K)
+    doubt |= recording.homing
     for series in (recording.motors_on, recording.fan):
         doubt[1:] |= np.diff(series.astype(float)) != 0.0
-    for heater in (hotend, bed):
+    return doubt
+
+
+def _reported(recording: Recording) -> Array:
+    """Samples at which a heater is neither full on nor off, or the hot end's fan may be either, shape (n,)."""
+    assert recording.hotend is not None
+    doubt = np.abs(recording.hotend.temperature_c - HOTEND_FAN_ON_C) < FAN_DOUBT_K
+    for heater in (recording.hotend, recording.bed):
         if heater is not None:
             full, off = heater.duty >= FULL, (heater.duty <= 1.0 - FULL) | (heater.target_c <= 0.0)
             doubt |= ~(full | off)
             doubt[1:] |= np.diff(full.astype(int)) != 0
-    return doubt.astype(np.int64)
+    return doubt

@@ -14,6 +14,7 @@ SHORTEST_S = 120.0
 LONGEST_S = 8 * 3600.0
 LONGEST_GAP_S = 10.0  # without a sample of the machine or of the meter
 FEWEST = 200  # samples
+COUNTS_FINELY = 0.2  # share of the power by which counter and reading may differ in most intervals
 REMEDY = "Record the step tests: industriverse calibrate MACHINE --plan FILE.gcode writes them."
 
 
@@ -98,11 +99,12 @@ def interval_means(time_s: Array, power_w: Array, energy_j: Array) -> tuple[Arra
     if len(time_s) < 2:
         return time_s, power_w
     dt = np.diff(time_s)
-    counted = np.diff(energy_j)
-    steps = counted[counted > 0.0]
-    fine = len(steps) > 0 and float(np.min(steps)) < 0.5 * float(np.median(power_w[1:] * dt))
-    usable = np.isfinite(counted) & (counted >= 0.0) & fine
-    return time_s[1:], np.where(usable, counted / dt, power_w[1:])
+    counted_w = np.diff(energy_j) / dt
+    usable = np.isfinite(counted_w) & (counted_w >= 0.0)
+    apart_w = np.median(np.abs(counted_w - power_w[1:])[usable]) if usable.any() else np.inf
+    if not apart_w < COUNTS_FINELY * np.median(power_w):
+        return time_s[1:], power_w[1:]
+    return time_s[1:], np.where(usable, counted_w, power_w[1:])
 
 
 def check(recording: Recording) -> None:

@@ -2,15 +2,16 @@
 
     C dT/dt = u - (UA + UA_fan f) (T - T_a),    tau dy/dt = T - y
 
-u is what the meter says less everything else; exactly 0 while the heater is off, duty times its power where both heaters
-are on. Both equations are solved exactly on a grid: u and f constant, T linear over a step. The fit (least squares,
-soft-L1 loss) has C, UA, UA_fan, T_a, T at the start, tau, and the offset of u that the regression's own uncertainty
-leaves open.
+u is what the meter says less everything else; exactly 0 while the heater is off, duty times its power where both
+heaters are on. Both equations are solved exactly on a grid: u and f constant, T linear over a step. The fit (least
+squares, soft-L1 loss) has C, UA, UA_fan, T_a, T at the start, tau, and the offset of u that the regression's own
+uncertainty leaves open.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import OptimizeResult, least_squares
@@ -143,7 +144,8 @@ def _scale(start: Array) -> Array:
     """Of the parameters in the fit."""
     scale = np.abs(start)
     scale[[AMBIENT, START]], scale[OFFSET] = 10.0, 0.1
-    return np.maximum(scale, 1e-9)
+    floored: Array = np.maximum(scale, 1e-9)
+    return floored
 
 
 def _solve(given: HeaterInput, start: Array, low: Array, high: Array, free: Array) -> tuple[OptimizeResult, float]:
@@ -174,7 +176,8 @@ def sensor(given: HeaterInput, value: Array) -> Array:
     older = (1.0 - decay) / ratio - decay
     filtered = lfilter([newer, older], [1.0, -decay], block[1:], zi=[older * block[0] + decay * block[0]])[0]
     shown = np.concatenate([[block[0]], filtered])
-    return np.interp(given.report_at, np.arange(len(shown)), shown)
+    readings: Array = np.interp(given.report_at, np.arange(len(shown)), shown)
+    return readings
 
 
 def _block(given: HeaterInput, value: Array) -> Array:
@@ -182,14 +185,15 @@ def _block(given: HeaterInput, value: Array) -> Array:
     power = given.power_w + value[OFFSET] * given.on
     borders = np.concatenate([[0], 1 + np.flatnonzero(np.diff(given.fan)), [len(power)]])
     block, here = [np.array([value[START]])], value[START]
-    for first, last in zip(borders[:-1], borders[1:], strict=True):
+    for first, last in pairwise(borders):
         loss = value[LOSS] + value[FAN_LOSS] * given.fan[first]
         decay = np.exp(-GRID_S * loss / value[CAPACITY])
         settled = value[AMBIENT] + power[first:last] / loss
         part = lfilter([1.0 - decay], [1.0, -decay], settled, zi=[decay * here])[0]
         here = part[-1]
         block.append(part)
-    return np.concatenate(block)
+    edges: Array = np.concatenate(block)
+    return edges
 
 
 def _covariance(given: HeaterInput, value: Array, found: OptimizeResult, free: Array, sigma: float) -> Array:
@@ -198,12 +202,11 @@ def _covariance(given: HeaterInput, value: Array, found: OptimizeResult, free: A
     The meter's part goes through the node: each of INPUT_DRAWS noisy inputs moves the trajectory, and the linearised
     fit moves the parameters.
     """
-    scale = np.ones(len(value))
     steps = _scale(value)
-    jacobian = np.column_stack([_slope(given, value, k, 1e-4 * steps[k]) for k in np.flatnonzero(free)]) / sigma
+    jacobian = np.column_stack([_slope(given, value, int(k), 1e-4 * steps[k]) for k in np.flatnonzero(free)]) / sigma
     prior = np.zeros((1, jacobian.shape[1]))
-    prior[0, np.flatnonzero(np.flatnonzero(free) == OFFSET)] = 1.0 / given.offset_sigma_w
-    full = np.vstack([jacobian, prior]) * scale[free]
+    prior[0, -1] = 1.0 / given.offset_sigma_w  # OFFSET is the last, and always free
+    full = np.vstack([jacobian, prior])
     norm = np.linalg.norm(full, axis=0)
     inverse = np.linalg.pinv((full / norm).T @ (full / norm), rcond=1e-14) / np.outer(norm, norm)
     residual = np.clip(found.fun[:-1], -3.0, 3.0)
@@ -218,7 +221,8 @@ def _covariance(given: HeaterInput, value: Array, found: OptimizeResult, free: A
             given.power_w + noise, given.fan, given.on, given.report_at, given.report_c, given.offset_sigma_w, 0.0
         )
         moved.append(gain @ (sensor(shaken, value) - calm))
-    return own + np.cov(np.array(moved).T)
+    total: Array = own + np.cov(np.array(moved).T)
+    return total
 
 
 def _slope(given: HeaterInput, value: Array, index: int, step: float) -> Array:
@@ -226,4 +230,5 @@ def _slope(given: HeaterInput, value: Array, index: int, step: float) -> Array:
     up, down = value.copy(), value.copy()
     up[index] += step
     down[index] -= step
-    return (sensor(given, up) - sensor(given, down)) / (2.0 * step)
+    slope: Array = (sensor(given, up) - sensor(given, down)) / (2.0 * step)
+    return slope
