@@ -253,13 +253,14 @@ def test_states_of_a_program():
 
 
 def test_a_fine_counter_gives_the_mean_and_a_coarse_one_is_not_used():
-    t, watts = np.array([0.0, 1.0, 2.0, 4.0, 5.0]), np.array([10.0, 10.0, 99.0, 10.0, 10.0])
-    at, mean = interval_means(t, watts, np.array([0.0, 10.0, 20.0, 60.0, 5.0]))  # set back at the end
-    assert (at.tolist(), mean.tolist()) == ([1.0, 2.0, 4.0, 5.0], [10.0, 10.0, 20.0, 10.0])
-    _, mean = interval_means(t, watts, np.array([0.0, 0.0, 0.0, 3600.0, 3600.0]))
-    assert mean.tolist() == [10.0, 99.0, 10.0, 10.0]
-    _, mean = interval_means(t, np.array([1.0, np.nan, 3.0, 4.0, 5.0]), t * np.nan)
-    assert mean.tolist() == [3.0, 4.0, 5.0]
+    t, watts = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 7.0]), np.array([10.0, 10.0, 10.0, 10.0, 10.0, 99.0, 10.0])
+    at, mean = interval_means(t, watts, np.array([0.0, 10.0, 20.0, 30.0, 40.0, 80.0, 5.0]))  # set back at the end
+    assert at.tolist() == [1.0, 2.0, 3.0, 4.0, 6.0, 7.0]
+    assert mean.tolist() == [10.0, 10.0, 10.0, 10.0, 20.0, 10.0]
+    _, mean = interval_means(t, watts, np.array([0.0, 0.0, 0.0, 0.0, 3600.0, 3600.0, 3600.0]))
+    assert mean.tolist() == watts[1:].tolist()
+    _, mean = interval_means(t, np.append(np.nan, watts[1:]), t * np.nan)
+    assert mean.tolist() == watts[2:].tolist()
 
 
 def test_equal_reports_are_reports():
