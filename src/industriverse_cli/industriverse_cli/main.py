@@ -29,6 +29,7 @@ from industriverse_cli import (
     voxels,
 )
 from industriverse_cli.bags import commands as bags
+from industriverse_cli.calibration import command as calibration
 from industriverse_cli.cell import commands as cell
 from industriverse_cli.cell import forecasting
 from industriverse_cli.corpus import commands as corpus
@@ -67,6 +68,7 @@ app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)
 app.add_typer(envelope.app, name="envelope", rich_help_panel=PROGRAM_PANEL)
 app.command("model", rich_help_panel=MACHINE_PANEL)(modelling.model)
 app.command("ports", rich_help_panel=MACHINE_PANEL)(ports.ports)
+app.command("calibrate", rich_help_panel=MACHINE_PANEL)(calibration.calibrate)
 app.add_typer(virtual.app, name="virtual", rich_help_panel=MACHINE_PANEL)
 app.command("telemetry", rich_help_panel=BAG_PANEL)(telemetry.telemetry)
 app.command("health", rich_help_panel=BAG_PANEL)(health.health)

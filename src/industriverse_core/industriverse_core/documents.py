@@ -92,6 +92,11 @@ class Document(BaseModel):
 
 def load_document(path: Path, model: type[Model], code: ErrorCode) -> Model:
     """Read and check one YAML document. Raises CoreError with `code` (or the file's own error)."""
+    return checked_document(path, read_document(path, model, code), model, code)
+
+
+def read_document(path: Path, model: type[BaseModel], code: ErrorCode) -> dict[str, Any]:
+    """The fields of one YAML document as they are written. Raises CoreError with `code` (or the file's own error)."""
     try:
         text = read_bytes(path, MAX_DOCUMENT_BYTES)
     except InputError as error:
@@ -111,10 +116,24 @@ def load_document(path: Path, model: type[Model], code: ErrorCode) -> Model:
         raise ProfileError(code, f"{path}: has no fields.", _what_to_write(model))
     if not isinstance(content, dict):
         raise ProfileError(code, f"{path}: not a document with named fields.", "See the examples that ship.")
+    return content
+
+
+def checked_document(path: Path, content: dict[str, Any], model: type[Model], code: ErrorCode) -> Model:
+    """The document with these fields; messages name `path`. Raises ProfileError with `code`."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
         raise ProfileError(code, *_explain(path, error, model)) from error
+
+
+def overlaid(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A document's fields with some of them changed: sections field by field, all else (lists, too) as a whole."""
+    merged = dict(base)
+    for name, value in changes.items():
+        below = merged.get(name)
+        merged[name] = overlaid(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _what_to_write(model: type[BaseModel]) -> str:

@@ -6,7 +6,7 @@
     ├── GateError       300-399    a program that the gates refuse
     ├── PermitError     400-499    a permit that is not accepted, a stop, a latch
     ├── MachineError    500-599    the machine, its controller or its serial line
-    ├── PredictionError 600-699    the oracle or the price cannot be computed
+    ├── PredictionError 600-699    the oracle, the price or a calibration cannot be computed
     └── JobError        700-799    a job that cannot go on
 
 A CoreError becomes a refusal with its code. Any other exception is a bug: it ends the process, the permit
@@ -88,6 +88,7 @@ class ErrorCode(IntEnum):
     NO_LEDGER = 602
     NO_FORECAST = 604
     NO_BODY = 603
+    CANNOT_CALIBRATE = 605
     TOO_MANY_VOXELS = 620
     # 700 jobs
     UNKNOWN_JOB = 700
@@ -138,7 +139,7 @@ class MachineError(CoreError):
 
 
 class PredictionError(CoreError):
-    """The oracle or the price cannot be computed (600-699)."""
+    """The oracle, the price or a calibration cannot be computed (600-699)."""
 
 
 class JobError(CoreError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -27,16 +27,21 @@ from industriverse_core.documents import (
     Seconds,
     Watts,
     WattsPerKelvin,
+    checked_document,
     document_names,
     load_document,
     named_document,
+    overlaid,
+    read_document,
 )
-from industriverse_core.errors import ErrorCode, InputError
+from industriverse_core.errors import ErrorCode, InputError, ProfileError
 from industriverse_core.telemetry import Vector
 
 MACHINE_FOLDER = Path(__file__).parent / "data" / "machines"
 StoredName = Literal["G54", "G55", "G56", "G57", "G58", "G59", "G59.1", "G59.2", "G59.3", "G28", "G30"]
 DEFAULT_MACHINE = "prusa_mk3s"
+EXTENDS = "extends"  # the key of an overlay that names the profile which it changes
+MOST_OVERLAYS = 4  # over one another
 BOX_FIELDS = ("x_minimum", "y_minimum", "z_minimum", "x_maximum", "y_maximum", "z_maximum")
 LARGEST_STOCK_MM = 1e5
 
@@ -265,6 +270,17 @@ class Costs(Document):
         return self
 
 
+class Calibration(Document):
+    """Where the values of an overlay come from. `intervals`: field -> its 90 % interval, in SI."""
+
+    date: str = Field(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    source: str = Field(pattern=r"^sha256:[0-9a-f]{64}$", description="of the samples that were used")
+    recording: str = Field(default="", max_length=256)
+    program: str = Field(pattern=r"^[0-9a-f]{64}$", description="digest of the program that was run")
+    meter_accuracy: Ratio = Field(ge=0, le=0.2, description="of the power meter; part of every interval")
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
+
+
 class MachineProfile(Document):
     """One machine. `id` names it in messages; the axes are in program coordinates (bed or work origin)."""
 
@@ -295,6 +311,18 @@ class MachineProfile(Document):
         "program coordinates count from G54. What is not given is not known, and a line that needs it is refused",
     )
     sources: dict[str, str] = Field(default_factory=dict, description="where the numbers come from")
+    calibration: Calibration | None = None
+
+    @model_validator(mode="after")
+    def _as_calibrated(self) -> MachineProfile:
+        for name, (low, high) in (self.calibration.intervals if self.calibration else {}).items():
+            section, _, field = name.partition(".")
+            value = getattr(getattr(self, section, None), field, None)
+            if not isinstance(value, float):
+                raise ValueError(f"the calibration has an interval of '{name}', which is no field of this machine")
+            if not low <= value <= high:
+                raise ValueError(f"{name} is {value:g}, its calibration found {low:g} to {high:g}")
+        return self
 
     @model_validator(mode="after")
     def _complete(self) -> MachineProfile:
@@ -322,9 +350,41 @@ class MachineProfile(Document):
 
 @lru_cache(maxsize=32)
 def load_machine(name: str) -> MachineProfile:
-    """A profile by name or by the path of a YAML file. Raises ProfileError (UNKNOWN_MACHINE, BAD_PROFILE)."""
+    """A profile by name or by the path of a YAML file. Raises ProfileError (UNKNOWN_MACHINE, BAD_PROFILE).
+
+    A file that says `extends: NAME` is an overlay: the profile of that name, or of that file beside it, with the fields
+    that the overlay states.
+    """
     path = named_document(name, MACHINE_FOLDER, "machine", ErrorCode.UNKNOWN_MACHINE)
-    return load_document(path, MachineProfile, ErrorCode.BAD_PROFILE)
+    return checked_document(path, _fields(path, MOST_OVERLAYS), MachineProfile, ErrorCode.BAD_PROFILE)
+
+
+def _fields(path: Path, overlays_left: int) -> dict[str, Any]:
+    """The fields of a profile, with those of the profiles below an overlay."""
+    fields = read_document(path, MachineProfile, ErrorCode.BAD_PROFILE)
+    if EXTENDS not in fields:
+        return fields
+    name = fields.pop(EXTENDS)
+    if not isinstance(name, str) or not name:
+        raise ProfileError(
+            ErrorCode.BAD_PROFILE, f"{path}: {EXTENDS}: needs the name of a machine.", f"Known: {_known_machines()}."
+        )
+    if overlays_left == 0:
+        raise ProfileError(
+            ErrorCode.BAD_PROFILE,
+            f"{path}: {EXTENDS}: more than {MOST_OVERLAYS} overlays over one another, or one that extends itself.",
+            "Extend a profile that ships.",
+        )
+    below = named_document(name, MACHINE_FOLDER, "machine", ErrorCode.UNKNOWN_MACHINE)
+    if below.parent != MACHINE_FOLDER:
+        below = path.parent / below
+    base = _fields(below, overlays_left - 1)
+    checked_document(below, base, MachineProfile, ErrorCode.BAD_PROFILE)  # its own mistakes are not the overlay's
+    return overlaid(base, fields)
+
+
+def _known_machines() -> str:
+    return ", ".join(machine_names())
 
 
 def machine_names() -> list[str]:

@@ -121,6 +121,13 @@ class HeaterPlant:
         self._control(dt_s)
         return self._protect(dt_s)
 
+    def parameters(self) -> dict[str, float]:
+        """What was drawn, under the names of the profile's fields, with the room [degC]."""
+        return {
+            "power": self.power_w, "heat_capacity": self._capacity, "loss": self._loss, "fan_loss": self._fan_loss,
+            "ambient": self._ambient_c,
+        }  # fmt: skip
+
     def _reading(self) -> float:
         if self.sensor_circuit:
             return OPEN_CIRCUIT_C if self.sensor_circuit == "open" else self.max_c + SHORT_ABOVE_K
@@ -226,6 +233,18 @@ class Plant:
         """Both targets to 0."""
         self.hotend.set_target(0.0)
         self.bed.set_target(0.0)
+
+    def parameters(self) -> dict[str, float]:
+        """The true parameters [SI] by the profile's names ("hotend.loss"): to judge what claims to find them."""
+        heaters = {"hotend": self.hotend, "bed": self.bed}
+        found = {
+            f"{name}.{field}": each for name, heater in heaters.items() for field, each in heater.parameters().items()
+        }
+        return found | {
+            "power.electronics": self._electronics_w, "power.motors_enabled": self._motors_w,
+            "power.motion_per_speed": self._motion_w_per_m_s, "power.fan": self._fan_w,
+            "power.hotend_fan": self._hotend_fan_w,
+        }  # fmt: skip
 
     @property
     def supply_v(self) -> float:

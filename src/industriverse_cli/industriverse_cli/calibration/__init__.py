@@ -1,0 +1,1 @@
+"""calibrate: step tests, recordings and overlays. Only the part that talks to a running cell needs ROS."""
