@@ -10,6 +10,7 @@ from industriverse_core.errors import ErrorCode, MachineError
 from industriverse_core.machine import MachineProfile
 from machine_node.virtual.fault_effects import Effects
 from machine_node.virtual.faults import FaultRequest, FaultSchedule
+from machine_node.virtual.grbl_firmware import GrblFirmware
 from machine_node.virtual.line import SerialLine
 from machine_node.virtual.process import CONTROLLERS
 
@@ -115,6 +116,8 @@ class Line:
         controller = CONTROLLERS[profile.kind, profile.protocol.family]
         seed = world.draw.randrange(2**31)
         self.firmware = controller(profile, 1.0, seed, Journal(tell), lambda at_s: at_s)  # type: ignore[arg-type]
+        if isinstance(self.firmware, GrblFirmware):  # it homes fast: $24 and $25 [mm/min]
+            self.firmware.eeprom.values.update({24: 1000.0, 25: 6000.0})
         self._bytes_s = 10.0 / profile.protocol.baud
         self._noise = SerialLine(seed)
         self._faults = FaultSchedule(profile.kind)

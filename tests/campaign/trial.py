@@ -28,6 +28,7 @@ RECOVERY_S = 40.0
 PRINT = "G28\nG1 Z5 F2000\n" + "G1 X40 Y0 F6000\nG1 X40 Y40\nG2 X0 Y40 I-20 J0\nG1 X0 Y0\n" + "G1 X60 Y0\nG0 X5\n"
 MILL = "G21 G90 G94 G54\nG0 Z5\n" + "G1 X12 Y0 F1500\nG1 X12 Y12\nG0 X0 Y12\nG2 X12 Y12 I6 J0\n" * 2 + "M2\n"
 PRINT_SPEED_M_S = 0.1
+SPAN_M = 0.03
 TEXTS = {"prusa_mk3s": PRINT, "grbl_mill": MILL}
 QUICK = {"prusa_mk3s": "G28\nG1 X10 Y10 F6000\n", "grbl_mill": "G21 G90 G94 G54\nG0 Z5\nG0 X5\nM2\n"}
 
@@ -72,12 +73,20 @@ class Record:
 
 @cache
 def profile_of(machine: str) -> MachineProfile:
-    """The profile; a printer homes in 0.3 s, so that the job is what is stopped most often."""
+    """The profile, but homing is short, so that the job is what is stopped most often: a printer homes in 0.3 s, and
+    a mill is small, so that it gets from its switches to the work zero in 2 s.
+    """
     profile = load_machine(machine)
+    kinematics = profile.kinematics
     if profile.kind == "mill":
-        return profile
-    kinematics = profile.kinematics.model_copy(update={"homing_time": 0.3, "homing_time_spread": 0.1})
-    return profile.model_copy(update={"kinematics": kinematics})
+        spans = {"x": (0.0, SPAN_M), "y": (0.0, SPAN_M), "z": (-SPAN_M / 2.0, SPAN_M / 2.0)}
+        axes = {
+            name: getattr(kinematics, name).model_copy(update={"minimum": low, "maximum": high})
+            for name, (low, high) in spans.items()
+        }
+        return profile.model_copy(update={"kinematics": kinematics.model_copy(update=axes), "stored_positions": {}})
+    quick = kinematics.model_copy(update={"homing_time": 0.3, "homing_time_spread": 0.1})
+    return profile.model_copy(update={"kinematics": quick})
 
 
 @cache
