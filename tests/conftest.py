@@ -39,13 +39,25 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._read_bytes = 0
+        self._events: list[dict] = []
 
     def events(self, *kinds: str) -> list[dict]:
+        self._read_on()
+        return [event for event in self._events if not kinds or event["event"] in kinds]
+
+    def _read_on(self) -> None:
+        """Only what is new: a long journal is asked many times a second. A machine that starts anew writes it anew."""
         if not self.path.exists():
-            return []
-        lines = self.path.read_text().splitlines()
-        events = [json.loads(line) for line in lines if line.endswith("}")]
-        return [event for event in events if not kinds or event["event"] in kinds]
+            return
+        if self.path.stat().st_size < self._read_bytes:
+            self._read_bytes = 0
+            self._events.clear()
+        with self.path.open("rb") as file:
+            file.seek(self._read_bytes)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._read_bytes += len(whole) + len(newline)
+        self._events += [json.loads(line) for line in whole.splitlines() if line]
 
     def motion_commands(self) -> list[str]:
         """Lines with a move or a homing that reached the serial port."""
