@@ -15,7 +15,6 @@ import contextlib
 import json
 import multiprocessing
 import os
-import signal
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .table import as_json, as_text, rows_of
-from .trial import Record, run
+from .trial import Record, leave_interrupts, run
 
 
 def _kept(path: Path | None, seeds: range) -> list[Record]:
@@ -40,13 +39,8 @@ def _simulate(seeds: list[int], jobs: int) -> Iterator[Record]:
         yield from map(run, seeds)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(jobs, _leave_interrupts) as pool:
+    with context.Pool(jobs, leave_interrupts) as pool:
         yield from pool.imap_unordered(run, seeds, chunksize=20)
-
-
-def _leave_interrupts() -> None:
-    """Ctrl-C is for the one that reports."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _report(records: list[Any], path: Path | None, **about: Any) -> int:

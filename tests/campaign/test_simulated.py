@@ -1,5 +1,6 @@
 """A short sample of the campaign in virtual time, and that its judge sees what it is there to see."""
 
+import os
 from collections import Counter
 from types import SimpleNamespace
 
@@ -31,6 +32,13 @@ def test_the_seed_says_everything_about_a_run():
         return record.fault, record.at_s, record.noticed_s, record.rests_s, record.motion_lines, record.simulated_s
 
     assert [plain(trial.run(seed)) for seed in (5, 12, 28)] == [plain(trial.run(seed)) for seed in (5, 12, 28)]
+
+
+def test_thousands_of_runs_fit_into_one_process():
+    trial.run(0)
+    before = len(os.listdir("/proc/self/fd"))
+    trial.run(_seed("machine_node_killed", 1))
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def _seed(fault, number):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import signal
 import tempfile
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -69,6 +70,11 @@ class Record:
     def as_json(self) -> dict[str, Any]:
         """For one line of JSON."""
         return asdict(self)
+
+
+def leave_interrupts() -> None:
+    """In a worker process: Ctrl-C is for the one that reports."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @cache

@@ -97,6 +97,7 @@ class Machine:
         self._waker.wake()
         if self._thread.ident is not None:
             self._thread.join(5.0)
+        self._waker.close()
 
     @property
     def connected(self) -> bool:
