@@ -96,7 +96,7 @@ class ShieldProcess(Process):
         incarnation = max(cell.wall.nanoseconds(), memory.incarnation + 1)
         self.shield = Shield(cell.profile.id, KEY, incarnation, kept_latch=memory.latch)
         self._told = memory.latch
-        self.remember()
+        cell.memory = Memory(incarnation, memory.latch)
         self.every(PERMIT_PERIOD_S, self._tick)
 
     def _tick(self) -> None:
@@ -124,10 +124,9 @@ class ShieldProcess(Process):
 
     def remember(self) -> None:
         """Keep the latch on disk, and tell the machine of a new one."""
-        latch = self.shield.snapshot(self.clock()).latch
-        self._cell.memory = Memory(self.shield.incarnation, latch)
-        if latch != self._told:
-            self._told = latch
+        latch = self.shield._latch
+        if latch is not self._told:
+            self._told, self._cell.memory = latch, Memory(self.shield.incarnation, latch)
             if latch is not None and latch.code is not ErrorCode.MACHINE_LATCHED:
                 self._cell.stops.send(latch.level)
 
