@@ -7,12 +7,13 @@ import os
 import re
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import industriverse_msgs.msg as im
-from industriverse_bringup.description import load_cell, processes
+from industriverse_bringup.description import Process, load_cell, processes
 from industriverse_bringup.supervisor import Supervisor
 from industriverse_core.errors import ErrorCode
 from industriverse_core.machine import load_machine
@@ -38,13 +39,25 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._read_bytes = 0
+        self._events: list[dict] = []
 
     def events(self, *kinds: str) -> list[dict]:
+        self._read_on()
+        return [event for event in self._events if not kinds or event["event"] in kinds]
+
+    def _read_on(self) -> None:
+        """Only what is new: a long journal is asked many times a second. A machine that starts anew writes it anew."""
         if not self.path.exists():
-            return []
-        lines = self.path.read_text().splitlines()
-        events = [json.loads(line) for line in lines if line.endswith("}")]
-        return [event for event in events if not kinds or event["event"] in kinds]
+            return
+        if self.path.stat().st_size < self._read_bytes:
+            self._read_bytes = 0
+            self._events.clear()
+        with self.path.open("rb") as file:
+            file.seek(self._read_bytes)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._read_bytes += len(whole) + len(newline)
+        self._events += [json.loads(line) for line in whole.splitlines() if line]
 
     def motion_commands(self) -> list[str]:
         """Lines with a move or a homing that reached the serial port."""
@@ -60,9 +73,22 @@ class Journal:
 
 
 class Cell:
-    """One running cell and a node that looks at it from outside."""
+    """One running cell and a node that looks at it from outside.
 
-    def __init__(self, home: Path, description: Path | str, speed: float | None, respawn: bool = True) -> None:
+    Args:
+        speed: physics seconds in a steady second; None = the description's.
+        respawn: whether what ends is started again.
+        control: path of the virtual machine's socket for faults; None = it has none.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        description: Path | str,
+        speed: float | None,
+        respawn: bool = True,
+        control: Path | None = None,
+    ) -> None:
         import rclpy
         from rclpy.action import ActionClient
         from rclpy.executors import SingleThreadedExecutor
@@ -76,6 +102,8 @@ class Cell:
         self.respawn = respawn
         self.supervisor = Supervisor(self.cell.id, self.paths.log, os.environ)
         started = processes(self.cell, self.directory, speed)
+        if control is not None:
+            started = tuple(_with_control(item, control) for item in started)
         self.process_count = len(started)
         self.supervisor.start(started)
         self.node = rclpy.create_node("observer", namespace=self.cell.id)
@@ -214,6 +242,13 @@ class Cell:
         self.runner.destroy()
         self.node.destroy_node()
         self.supervisor.stop()
+
+
+def _with_control(item: Process, control: Path) -> Process:
+    """The same process, but a virtual machine that takes faults."""
+    if item.name != "virtual_machine":
+        return item
+    return replace(item, arguments=(*item.arguments, "--control", str(control)))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from industriverse_core.digest import NO_DIGEST, Digest
-from industriverse_core.errors import ErrorCode
+from industriverse_core.errors import CoreError, ErrorCode
 from industriverse_core.machine import MachineProfile
 from industriverse_core.motion import MotionPlan
 from industriverse_core.program import Program
@@ -15,7 +15,7 @@ from industriverse_core.states import Outcome
 from industriverse_core.telemetry import UNMEASURED, HeaterReading, MachineState, Vector
 from machine_node.drivers import Driver
 from machine_node.meter import MeterReading
-from machine_node.permit_guard import PermitGuard
+from machine_node.permit_guard import GuardState, PermitGuard
 from machine_node.streaming.streamer import Streamer
 
 
@@ -87,6 +87,18 @@ class Snapshot:
     queue_reported: bool = False  # False: queued_s rests on the plan's durations alone
     resends: int = 0
     refused_permits: dict[str, int] = field(default_factory=dict)
+
+
+def state_of(guard: GuardState, connected: bool, fault: CoreError | None, executing: bool) -> MachineState:
+    """The machine's state as it is shown, from what its guard and its connection say."""
+    if guard is GuardState.LATCHED:
+        return MachineState.LATCHED
+    if not connected:
+        broken = fault is not None and fault.code is not ErrorCode.PORT_UNAVAILABLE
+        return MachineState.FAULT if broken else MachineState.DISCONNECTED
+    if guard is GuardState.HOLD:
+        return MachineState.HOLDING
+    return MachineState.EXECUTING if executing else MachineState.IDLE
 
 
 def snapshot_of(

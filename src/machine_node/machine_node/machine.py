@@ -17,9 +17,9 @@ from industriverse_core.errors import CoreError, ErrorCode, MachineError, Permit
 from industriverse_core.machine import MachineProfile
 from industriverse_core.permit import Permit, StopLevel
 from industriverse_core.program import Op
-from industriverse_core.telemetry import UNMEASURED, MachineState, Vector
+from industriverse_core.telemetry import UNMEASURED, Vector
 from machine_node.drivers import Driver
-from machine_node.execution import Execution, Outcome, Result, Snapshot, Step, snapshot_of
+from machine_node.execution import Execution, Outcome, Result, Snapshot, Step, snapshot_of, state_of
 from machine_node.families import family_of
 from machine_node.meter import open_meter
 from machine_node.permit_guard import Cause, GuardState, PermitGuard
@@ -41,6 +41,8 @@ class Machine:
         profile, port, meter_port, baud, time_scale: see the node's parameters; baud 0 = the profile's.
         guard: judges permits; only touched under the lock.
         log: gets one line a remarkable event, in any thread.
+        clock: steady time [s].
+        open_port: makes the port at (path, baud). Raises MachineError.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class Machine:
         time_scale: float = 1.0,
         baud: int = 0,
         log: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+        open_port: Callable[[str, int], SerialTransport] = SerialTransport,
     ) -> None:
         self._profile = profile
         self._family = family_of(profile)
@@ -59,7 +63,7 @@ class Machine:
         self._baud = baud or profile.protocol.baud
         self._scale = time_scale
         self._guard = guard
-        self._log = log
+        self._log, self._clock, self._open_port = log, clock, open_port
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._main, name="serial", daemon=True)
         self._stopping = False
@@ -93,6 +97,7 @@ class Machine:
         self._waker.wake()
         if self._thread.ident is not None:
             self._thread.join(5.0)
+        self._waker.close()
 
     @property
     def connected(self) -> bool:
@@ -103,12 +108,12 @@ class Machine:
     def check_free(self) -> None:
         """Raise MachineError or PermitError when an execution could not begin now."""
         with self._lock:
-            self._check_free(time.monotonic())
+            self._check_free(self._clock())
 
     def begin(self, execution: Execution) -> None:
         """Accept an execution; it moves when permits come. Raises what `check_free` raises."""
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             driver = self._check_free(now)
             self._family.begin(driver, execution.streamer, execution.program, self._profile)
             self._guard.accept(execution.digest, now)
@@ -137,7 +142,7 @@ class Machine:
     def on_permit(self, permit: Permit) -> None:
         """A permit as received."""
         with self._lock:
-            self._guard.on_permit(permit, time.monotonic())
+            self._guard.on_permit(permit, self._clock())
         self._waker.wake()
 
     def on_malformed_permit(self) -> None:
@@ -148,7 +153,7 @@ class Machine:
     def on_stop(self, machine_id: str, level: StopLevel, source: str, reason: str) -> None:
         """A stop request."""
         with self._lock:
-            self._guard.on_stop(machine_id, level, source, reason, time.monotonic())
+            self._guard.on_stop(machine_id, level, source, reason, self._clock())
         self._waker.wake()
 
     def cancel(self, reason: str) -> None:
@@ -159,7 +164,7 @@ class Machine:
 
     def snapshot(self) -> Snapshot:
         """The state now; renews the challenge, so publish it."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             self._guard.tick(now)
             guard, execution, streamer, driver = self._guard, self._execution, self._streamer, self._driver
@@ -167,7 +172,8 @@ class Machine:
             if streamer is not None:
                 streamer.advance(now)
                 self._position_m = streamer.position_m
-            state, meter = self._state(), self.meter.reading(now)
+            state = state_of(guard.state, self.connected, self._fault, execution is not None)
+            meter = self.meter.reading(now)
             snapshot = snapshot_of(state, code, message, guard, execution, driver, self._profile, now)
             return replace(snapshot, position_m=self._position_m, fan=self._fan, meter=meter)
 
@@ -176,21 +182,11 @@ class Machine:
         with self._lock:
             streamer, driver = self._streamer, self._driver
             if streamer is not None:
-                streamer.advance(time.monotonic())
+                streamer.advance(self._clock())
                 if streamer.position_m[0] == streamer.position_m[0]:
                     return streamer.position_m, streamer.velocity_m_s
             reported_m = UNMEASURED if driver is None else driver.reported_position_m
             return self._position_m if reported_m[0] != reported_m[0] else reported_m, STILL
-
-    def _state(self) -> MachineState:
-        if self._guard.state is GuardState.LATCHED:
-            return MachineState.LATCHED
-        if not self.connected:
-            broken = self._fault is not None and self._fault.code is not ErrorCode.PORT_UNAVAILABLE
-            return MachineState.FAULT if broken else MachineState.DISCONNECTED
-        if self._guard.state is GuardState.HOLD:
-            return MachineState.HOLDING
-        return MachineState.IDLE if self._execution is None else MachineState.EXECUTING
 
     def _explain(self) -> tuple[ErrorCode, str]:
         if self._guard.state is GuardState.LATCHED and self._guard.cause is not None:
@@ -204,7 +200,7 @@ class Machine:
     def _main(self) -> None:
         try:
             while not self._stopping:
-                self._turn()
+                self.turn(self._wait())
             self._say_goodbye()
         except BaseException as error:  # noqa: BLE001 - a bug in this thread must end the process, not hide in it
             self.failure = error
@@ -213,36 +209,40 @@ class Machine:
             if self._transport is not None:
                 self._transport.close()
 
-    def _turn(self) -> None:
-        """Wait for something to do, then do all of it."""
-        self._wait()
-        self.meter.poll(time.monotonic())
+    def turn(self, writable: bool) -> None:
+        """Do what there is to do now, and wait for nothing. `writable`: the port takes bytes that wait for it."""
+        if writable:
+            self._flush()
+        self.meter.poll(self._clock())
         if self._driver is None:
-            if time.monotonic() >= self._retry_at:
-                self._connect(time.monotonic())
+            if self._clock() >= self._retry_at:
+                self._connect(self._clock())
             return
         try:
             with self._lock:
-                self._serve(time.monotonic())
+                self._serve(self._clock())
             self._stream()
         except CoreError as error:
             self._fail(error)
 
-    def _wait(self) -> None:
-        timeout = LONGEST_SLEEP_S
+    def sleep_s(self) -> float:
+        """When the next turn is due if nothing happens before it [s from now]."""
         streamer = self._streamer
-        if streamer is not None:
-            timeout = min(EXECUTING_SLEEP_S, max(0.0005, streamer.room_in_s(time.monotonic())))
+        if streamer is None:
+            return LONGEST_SLEEP_S
+        return min(EXECUTING_SLEEP_S, max(0.0005, streamer.room_in_s(self._clock())))
+
+    def _wait(self) -> bool:
+        """Until something has arrived, a turn is due or the port takes bytes that wait: True for the last."""
         ports = [self._transport] if self._transport is not None else []
         readers: list[object] = [self._waker, *self.meter.readers(), *ports]
-        writers = ports if self._may_flush() else []
-        readable, writable, _ = select.select(readers, writers, [], timeout)
+        writers = ports if self.may_flush() else []
+        readable, writable, _ = select.select(readers, writers, [], self.sleep_s())
         if self._waker in readable:
             self._waker.clear()
-        if writable:
-            self._flush()
+        return bool(writable)
 
-    def _may_flush(self) -> bool:
+    def may_flush(self) -> bool:
         """Bytes wait for the port; they may be those of a move, so the guard is asked."""
         with self._lock:
             return self._transport is not None and self._transport.wants_write and self._may_repeat()
@@ -257,7 +257,7 @@ class Machine:
 
     def _may_repeat(self) -> bool:
         """True when what was sent before may be sent now. Asked under the lock, each time with the time of then."""
-        return self._execution is None or self._step is Step.STOPPING or self._guard.motion_allowed(time.monotonic())
+        return self._execution is None or self._step is Step.STOPPING or self._guard.motion_allowed(self._clock())
 
     def _connect(self, now: float) -> None:
         self._retry_at = now + RETRY_S
@@ -265,7 +265,7 @@ class Machine:
             if self._port == AUTO:
                 found = find_port(self._profile, exclude=(self._meter_port,), cancelled=lambda: self._stopping)
                 self._port, self._baud = found.port, found.baud
-            self._transport = SerialTransport(self._port, self._baud)
+            self._transport = self._open_port(self._port, self._baud)
         except MachineError as error:
             self._note(error)
             return
@@ -290,7 +290,7 @@ class Machine:
             begun = self._streamer is not None and self._streamer.begun
             if self._execution is not None:
                 self._end_failed(error, begun and not halted)
-            self._retry_at = time.monotonic() + RETRY_S
+            self._retry_at = self._clock() + RETRY_S
         if transport is None:
             return
         if driver is not None and begun and not halted:
@@ -303,7 +303,7 @@ class Machine:
         """End the execution; where nobody knows what the controller does, only the operator lets the next one begin."""
         cause = self._guard.cause
         if unknown_state:
-            self._guard.latch(Cause(error.code, str(error)), time.monotonic())
+            self._guard.latch(Cause(error.code, str(error)), self._clock())
         if self._step is Step.STOPPING and cause is not None:
             self._end(Outcome.STOPPED, cause.code, cause.message)
         else:
@@ -432,7 +432,7 @@ class Machine:
         execution, streamer = self._execution, self._streamer
         assert execution is not None
         assert streamer is not None
-        self._guard.end(time.monotonic())
+        self._guard.end(self._clock())
         if self._driver is not None:
             self._driver.seal()
         self._execution = self._streamer = self._stop = None
@@ -443,7 +443,7 @@ class Machine:
         """Write every line that may be written now. The guard is asked before each one, under the lock."""
         while True:
             with self._lock:
-                if not self._write_one(time.monotonic()):
+                if not self._write_one(self._clock()):
                     return
 
     def _write_one(self, now: float) -> bool:
@@ -472,13 +472,13 @@ class Machine:
             return
         with suppress(CoreError):
             with self._lock:
-                self._guard.end(time.monotonic())
+                self._guard.end(self._clock())
                 if self._execution is not None and self._step is not Step.STOPPING:
                     self._guard.cause = Cause(ErrorCode.CANCELLED, "the machine node was ended.")
-                    self._begin_stop(driver, time.monotonic())
-            deadline = time.monotonic() + 1.0
-            while self._goodbye_goes_on(driver, time.monotonic()):
-                if time.monotonic() >= deadline:
+                    self._begin_stop(driver, self._clock())
+            deadline = self._clock() + 1.0
+            while self._goodbye_goes_on(driver, self._clock()):
+                if self._clock() >= deadline:
                     driver.kill()
                     break
                 select.select([self._transport], [], [], 0.02)

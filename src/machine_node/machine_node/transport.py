@@ -130,6 +130,13 @@ class Waker:
         with suppress(BlockingIOError):
             os.read(self._read, 4096)
 
+    def close(self) -> None:
+        """Release both ends; a wake after this does nothing."""
+        ends, (self._read, self._write) = (self._read, self._write), (-1, -1)
+        for end in ends:
+            with suppress(OSError):
+                os.close(end)
+
 
 def _tell_silence_from_end(descriptor: int) -> None:
     """pyserial's VMIN=0 makes read return nothing both in silence and at the end; with 1 silence is EAGAIN."""
