@@ -38,6 +38,7 @@ class Machine(Document):
     port: str = Field(default="", description="serial port of a real machine, e.g. /dev/serial/by-id/...")
     meter_port: str = Field(default="", description="power meter: serial port, modbus://... or mqtt://...")
     accelerometer_port: str = Field(default="", description="serial port of the accelerometer")
+    envelope: str = Field(default="", description="energy map of the machine, a .npz file; empty = none")
 
     @model_validator(mode="after")
     def _either(self) -> Machine:
@@ -151,7 +152,7 @@ def processes(cell: CellDescription, cell_dir: Path, speed: float | None = None)
             Process("doors", "machine_node", "doors_node", "machine_node.doors.node", True, (), parameters, False)
         )
     own: tuple[tuple[str, dict[str, Value]], ...] = (
-        ("shield", {"stock": cell.machine.stock, "cell_file": _safety_file(cell)}),
+        ("shield", {"stock": cell.machine.stock, "cell_file": _safety_file(cell), "envelope": cell.machine.envelope}),
         ("twin", {"tariff": cell.tariff, "stock": cell.machine.stock}),
         ("intent", {"programs_dir": str(_programs_folder(cell))}),
         ("conductor", {"approval": cell.approval}),

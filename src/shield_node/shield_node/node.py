@@ -32,6 +32,7 @@ from industriverse_ros import convert, convert_decision, names, qos
 from industriverse_ros.node import CellNode, run
 from industriverse_ros.params import param
 from shield_node import gates, memory
+from shield_node.advice import Advice
 from shield_node.memory import Memory
 from shield_node.people import people_of
 from shield_node.shield import CONDUCTOR, MACHINE, TWIN, Latch, Shield
@@ -53,6 +54,7 @@ class ShieldParams:
     stock: str = param("", "a mill's blank: x0,y0,z0,x1,y1,z1 in mm, or a YAML file; '' = the profile's")
     cell_dir: str = param("", "data folder of the cell")
     cell_file: str = param("", "cell description, for its section 'safety'; '' = no people are watched")
+    envelope: str = param("", "energy map of the machine (.npz), '' = none")
     machine_limit_s: float = param(0.3, "oldest machine telemetry that is accepted", unit="s", low=0.05, high=2.0)
     twin_limit_s: float = param(0.5, "oldest residual of the twin that is accepted", unit="s", low=0.05, high=2.0)
     conductor_limit_s: float = param(0.5, "oldest heartbeat of the conductor", unit="s", low=0.05, high=2.0)
@@ -87,6 +89,8 @@ class ShieldNode(CellNode):
         people = people_of(safety, self._profile)
         identifier = ThreatIdentifier(self._profile)
         self._shield = Shield(machine, key, self.incarnation, limits, remembered.latch, identifier, people)
+        envelope = Path(self.params.envelope) if self.params.envelope else None
+        self._advice = Advice(self._profile, paths.health, envelope)
         self._remembered = Memory()
         self._remember()
         self._shown: tuple[object, ...] = ()
@@ -132,6 +136,8 @@ class ShieldNode(CellNode):
                 self._tick()
             else:
                 self._publish_state_on_change()
+            for sentence in self._advice.observe_telemetry(sample):  # after the permit: it may write a file
+                self.get_logger().warning(sentence)
 
     def _on_residual(self, msg: Residual) -> None:
         try:
@@ -141,6 +147,7 @@ class ShieldNode(CellNode):
             return
         if sample.machine_id == self._profile.id:
             self._shield.observe_residual(sample, self.steady_s())
+            self._advice.observe_residual(sample)
 
     def _on_vibration(self, msg: VibrationFeatures) -> None:
         try:
@@ -177,6 +184,7 @@ class ShieldNode(CellNode):
 
     def _on_job_state(self, msg: JobState) -> None:
         self._shield.observe_source(CONDUCTOR, msg.incarnation, self.steady_s())
+        self._advice.expect(msg.job_id, msg.prediction.motion_time_s.mean)
 
     def _on_stop_request(self, msg: StopRequest) -> None:
         if msg.machine_id not in ("", self._profile.id):
@@ -309,14 +317,16 @@ class ShieldNode(CellNode):
         if not hasattr(self, "_shield"):
             return super().health()
         snapshot = self._shield.snapshot(self.steady_s())
-        level = DiagnosticStatus.ERROR if snapshot.latch else DiagnosticStatus.OK
+        advice = self._advice.sentence
+        level = DiagnosticStatus.WARN if advice else DiagnosticStatus.OK
+        level = DiagnosticStatus.ERROR if snapshot.latch else level
         values: dict[str, object] = {
             "permits_issued": snapshot.permits_issued,
             "missed_deadlines": snapshot.missed_deadlines,
             "realtime": self.has_realtime,
         }
         values |= {f"{item.name}_age_s": f"{item.age_s:.3f}" for item in snapshot.sources}
-        return level, f"{snapshot.state.name} {snapshot.cause}".strip(), values
+        return level, " ".join(text for text in (snapshot.state.name, snapshot.cause, advice) if text), values
 
 
 def main() -> None:
