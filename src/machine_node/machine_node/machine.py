@@ -454,7 +454,7 @@ class Machine:
             return False
         if streamer.all_sent:
             driver.finish()
-            self._step = Step.FINISHING
+            self._step, self._fan = Step.FINISHING, 0.0
             return False
         piece = streamer.peek(now)
         if piece is None or (piece.text and not driver.can_send(piece.text)):

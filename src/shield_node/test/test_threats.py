@@ -132,8 +132,59 @@ def test_a_louder_machine_vibrates_and_its_own_level_is_learnt(identifier):
     for step, level in enumerate(levels):
         identifier.observe_vibration(burst(float(step), float(level)), 10.0)
     assert identifier.estimate(10.0).cause is Cause.NONE
-    identifier.observe_vibration(burst(61.0, 1.0), 10.0)
+    identifier.observe_vibration(burst(60.0, 1.0), 10.0)
+    assert identifier.estimate(10.0).cause is Cause.NONE  # a knock is no vibration
+    for second in range(61, 70):
+        identifier.observe_vibration(burst(float(second), 1.0), 10.0)
     assert identifier.estimate(10.0).cause is Cause.VIBRATION
+
+
+def test_a_temperature_that_is_not_reported_any_more_is_a_sensor_fault_while_a_job_runs(identifier):
+    cold(identifier, 10.0)
+    silent = sample(10.0, heaters=(), state=MachineState.IDLE)
+    identifier.observe_telemetry(silent, 10.0)
+    assert identifier.estimate(10.0).cause is Cause.NONE
+    identifier.observe_telemetry(dataclasses.replace(silent, stamp_s=10.5, state=MachineState.EXECUTING), 10.5)
+    estimate = identifier.estimate(10.5)
+    assert estimate.cause is Cause.SENSOR_FAULT
+    assert "not reported any more" in estimate.message
+
+
+def test_a_controller_that_says_why_it_has_halted_is_believed(identifier):
+    cold(identifier, 10.0)
+    halted = {"heaters": (), "state": MachineState.FAULT}
+    said = "the controller reports: Heating failed, system stopped! Heater_ID: bed."
+    identifier.observe_telemetry(sample(10.0, error_msg=said, **halted), 10.0)
+    assert identifier.estimate(10.0).cause is Cause.HEATER_FAULT
+    said = "the controller reports: MAXTEMP triggered, system stopped! Heater_ID: E0."
+    identifier.observe_telemetry(sample(10.5, error_msg=said, **halted), 10.5)
+    assert identifier.estimate(10.5).cause is Cause.SENSOR_FAULT
+
+
+def test_a_clock_that_starts_again_with_the_machine_is_in_order(identifier):
+    cold(identifier, 10.0, begin_s=5.0)
+    for step in range(4):
+        identifier.observe_telemetry(sample(1.0 + step, incarnation=1), 10.0)
+    assert identifier.estimate(10.0).cause is Cause.NETWORK_FAULT
+    for step in range(4):
+        identifier.observe_telemetry(sample(1.0 + step, incarnation=2), 10.0)
+    estimate = identifier.estimate(10.0)
+    assert estimate.cause is Cause.NONE
+    for step in range(20):
+        identifier.observe_telemetry(sample(6.0 + step, 25.0, 215.0, 1.0, incarnation=2), 10.0)
+    assert identifier.estimate(10.0).cause is Cause.HEATER_FAULT
+
+
+def test_a_mill_has_no_heaters_and_its_cutting_is_no_alarm():
+    mill = load_machine("grbl_mill")
+    identifier = ThreatIdentifier(mill)
+    for second in range(60):
+        place = (0.01 * (second % 2), 0.0, 0.0)
+        cutting = sample(float(second), power_w=300.0 if second > 30 else 30.0, heaters=(), machine_id=mill.id,
+                         position_m=place, state=MachineState.EXECUTING)  # fmt: skip
+        identifier.observe_telemetry(cutting, float(second))
+        identifier.observe_vibration(burst(float(second), 2.0 if second > 45 else 0.1), float(second))
+    assert identifier.estimate(59.0).cause is Cause.NONE
 
 
 def test_late_telemetry_is_a_network_fault_by_the_receivers_clock(identifier):

@@ -99,6 +99,34 @@ def test_a_preheated_machine_is_followed_with_the_controllers_target(printer):
     assert channels[1].z_score < -3.0
 
 
+def test_motors_that_a_job_has_left_on_are_in_order(printer):
+    shadow = Shadow(printer)
+    watts = printer.power.electronics + printer.power.motors_enabled
+    for second in range(100):
+        sample = TelemetrySample(float(second), printer.id, 1, 1, MachineState.IDLE, power_w=watts)
+        channels = shadow.observe(sample)
+    assert abs(channels[3].z_score) < 2.0
+
+
+def test_a_job_that_begins_between_two_samples_does_not_show_in_the_watts(printer, program, pla):
+    shadow = Shadow(printer)
+    timeline = build_timeline(program, printer, pla)
+    waiting = int(timeline.steps.bed_target_c.argmax())
+    idle_w, full_w = printer.power.electronics, printer.power.electronics + printer.bed.power + printer.hotend.power
+    cold = (HeaterReading(Heater.HOTEND, 25.0, 0.0), HeaterReading(Heater.BED, 25.0, 0.0))
+    sample = TelemetrySample(0.0, printer.id, 1, 1, MachineState.IDLE, heaters=cold, power_w=idle_w)
+    for second in range(30):
+        shadow.observe(dataclasses.replace(sample, stamp_s=float(second)))
+    shadow.begin(timeline, pla)
+    running = dataclasses.replace(sample, state=MachineState.EXECUTING, job_id="J1", instruction=waiting)
+    scores_of_power = []
+    for step in range(20):  # the meter tells of the heaters one sample late
+        power_w = idle_w if step == 0 else full_w
+        channels = shadow.observe(dataclasses.replace(running, stamp_s=30.0 + 0.6 * step, power_w=power_w))
+        scores_of_power.append(channels[3].z_score)
+    assert max(map(abs, scores_of_power)) < 2.0
+
+
 def test_repeated_and_late_samples_do_not_move_the_twin(printer, program, pla, machine):
     samples = [s for s in machine.run(0.5) if s.job_id][:201]
     disturbed = []

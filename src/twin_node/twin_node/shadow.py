@@ -24,13 +24,15 @@ from twin_node.steps import HOTEND_FAN_ON_C
 from twin_node.timeline import Timeline, heater_vector, machine_vector
 
 LONGEST_STEP_S = 60.0  # after a longer silence the twin starts again from measured temperatures
-SENSOR_SD_C = 1.0  # thermistor and its reporting, and the ripple of a real controller
+SENSOR_SD_C = 1.0  # thermistor, and the ripple of a real controller
+REPORT_SD_S = 1.0  # age of a reported temperature: controllers report once a second, and a sensor follows its heater
 LATE_SHARE = 0.3  # a real ramp may end later than the model's by this share of its length
 SHORTEST_SETTLING_S = 10.0
 POSITION_SD_M = 2e-4  # rounding of reported positions and of long moves that are split
 ALIGNMENT_SD_S = 0.1  # between the reported instruction and the moment of the sample
 POWER_SMOOTHING_S = 10.0  # meter and model are compared over this time: the heaters' duty is coarse
 METER_SD_W = 2.0
+UNTOLD_SHARE, UNTOLD_SD = 0.5, 12.0**-0.5  # of the motors' power where no program says whether they are on
 RIPPLE_SHARE = 0.1  # of a working heater's rated power: its duty beside the ideal controller's
 
 
@@ -45,6 +47,7 @@ class ThermalTwin:
     spread_c: float = 0.0
     late_c: float = 0.0
     target_c: float = 0.0
+    slope_c_s: float = 0.0  # in the last step
     lost_j: float = 0.0  # to the air, in the last step
     vector: np.ndarray = field(init=False)
 
@@ -60,6 +63,7 @@ class ThermalTwin:
         self.temperature_c, electric_j, self.lost_j, _ = kernels.advance(
             self.vector, ambient_c, before, target_c, fan, flow_w, dt
         )
+        self.slope_c_s = (self.temperature_c - before) / dt
         self._widen(ambient_c, target_c, dt)
         # a target that changed between two samples may have done so anywhere between them
         missed_c = abs(self.temperature_c - before) if target_c != self.target_c else 0.0
@@ -87,7 +91,7 @@ class ThermalTwin:
     @property
     def sigma_c(self) -> float:
         """Standard deviation of measured - expected temperature [degC]."""
-        return math.hypot(SENSOR_SD_C, self.spread_c, self.late_c)
+        return math.hypot(SENSOR_SD_C, self.spread_c, self.late_c, REPORT_SD_S * self.slope_c_s)
 
 
 @dataclass(slots=True)
@@ -119,6 +123,7 @@ class Shadow:
         self._last: TelemetrySample | None = None
         self._air_c = profile.ambient  # around the machine: the enclosure's, or the room
         self._clock_s = 0.0  # the job's motion clock
+        self._since = 0  # the instruction at the sample before
         self._first_move = -1  # of a mill's job; before, it homes and goes to where the program begins
         self._period_s = 0.05
         self._expected_w, self._measured_w, self._sigma_w = _Smooth(), _Smooth(), _Smooth()
@@ -128,9 +133,8 @@ class Shadow:
         self._timeline = timeline
         self._machine = machine_vector(self._profile, material)
         self._heaters = {}
-        self._clock_s = 0.0
+        self._clock_s, self._since = 0.0, 0
         self._first_move = _first_move(timeline) if self._profile.kind == "mill" else -1
-        self._expected_w, self._measured_w, self._sigma_w = _Smooth(), _Smooth(), _Smooth()
 
     def end(self) -> None:
         """The job has ended: go on from the present state, with the controller's own targets."""
@@ -189,7 +193,13 @@ class Shadow:
         hotend = self._heaters.get(Heater.HOTEND)
         if hotend is not None and hotend.temperature_c > HOTEND_FAN_ON_C:
             watts += self._profile.power.hotend_fan
-        return watts + (self._job_watts(sample) if self._timeline is not None and len(self._timeline.program) else 0.0)
+        return watts + (
+            self._job_watts(sample) if self._follows_program else UNTOLD_SHARE * self._profile.power.motors_enabled
+        )
+
+    @property
+    def _follows_program(self) -> bool:
+        return self._timeline is not None and len(self._timeline.program) > 0
 
     def _instruction(self, sample: TelemetrySample) -> int:
         """The reported instruction, within the program."""
@@ -214,8 +224,7 @@ class Shadow:
         index, before = self._instruction(sample), self._clock_s
         self._clock_s = self._clock_at(timeline, sample, dt)
         first = int(np.searchsorted(timeline.plan.end_s, before, side="right"))
-        if not first < index:
-            first = index
+        first = self._since = min(first, index)
         work_j = float(timeline.work_j[first : index + 1].sum())
         moving_s = max(dt, float(timeline.duration_s[first : index + 1].sum()))
         return work_j / moving_s if sample.state is MachineState.EXECUTING else 0.0
@@ -255,7 +264,9 @@ class Shadow:
         # a sample that repeats a stamp (the clock was late) does not step the twin, and still says where it is
         clock_s = self._clock_s if dt > 0.0 else self._clock_at(timeline, sample, 0.0)
         state = position_at(timeline.plan, timeline.program, clock_s)
-        speed = max(state.speed_m_s, float(timeline.steps.speed_m_s[state.instruction]))
+        # a report is as old as the sample before, at most: of the moves since then the fastest counts
+        since = min(self._since, state.instruction)
+        speed = max(state.speed_m_s, float(timeline.steps.speed_m_s[since : state.instruction + 1].max()))
         sigma = math.hypot(POSITION_SD_M, speed * math.hypot(ALIGNMENT_SD_S, self._period_s))
         return ResidualChannel(Quantity.POSITION, 0.0, math.dist(state.position_m, measured), sigma)
 
@@ -268,7 +279,8 @@ class Shadow:
             working += twin.profile.power if heater_w[heater] > 0.0 else 0.0
         shares = [twin.profile.uncertainty for twin in self._heaters.values()]
         heater_sd = max(shares, default=0.0) * (0.0 if math.isnan(heaters) else heaters)
-        sigma = math.hypot(METER_SD_W, heater_sd, power.uncertainty * rest, RIPPLE_SHARE * working)
+        untold = 0.0 if self._follows_program else UNTOLD_SD * power.motors_enabled
+        sigma = math.hypot(METER_SD_W, heater_sd, power.uncertainty * rest, RIPPLE_SHARE * working, untold)
         if dt > 0.0:
             self._expected_w.update(rest + heaters, dt)
             self._measured_w.update(sample.power_w, dt)

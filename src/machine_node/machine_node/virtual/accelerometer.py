@@ -73,6 +73,9 @@ class Accelerometer:
         asked = np.diff(self._velocity_m_s(times, moving), axis=0) * RATE_HZ
         felt = np.empty((SAMPLES, 3))
         for axis in range(3):
+            if not asked[:, axis].any():  # an axis that stood has nothing to swing
+                felt[:, axis] = 0.0
+                continue
             swung = _swing(asked[:, axis].tolist(), self._axes.resonance_hz[axis], self._axes.damping[axis])
             felt[:, axis] = swung[LEAD_SAMPLES:]
         felt += self._others(times[-SAMPLES:]) + self._bias

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 from statistics import median
 
 from industriverse_core.machine import MachineProfile
@@ -11,7 +12,8 @@ from industriverse_core.telemetry import PowerSample
 from shield_node.threats.scores import LARGEST, Cusum
 
 SLACK = 3.0
-SMOOTHING_S = 3.0
+REPORT_S = 2.0  # by which a reported duty may be late, or early
+LONGEST_GAP_S = 5.0
 METER_SD_W = 1.0
 HOTEND_FAN_ON_C = (40.0, 60.0)  # somewhere between them the hot end's own fan starts
 REFERENCE_READINGS = 30  # of voltage, before it is compared with its own level
@@ -20,47 +22,77 @@ COUNTER_SPAN_S = 20.0  # of physics time over which counter and watts are compar
 FEWEST_J = 20.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What was measured at a stamp, and between what it should lie."""
+
+    stamp_s: float
+    power_w: float
+    low_w: float
+    high_w: float
+    sigma_w: float
+
+
 class PowerBudget:
     """Watts against the duties, fans and motors that telemetry shows.
 
-    What is not told (motors, motion, the hot end's fan) gives a range; only what is outside of it counts.
+    What is not told (motors, motion, the hot end's fan) gives a range; only what is outside of it counts. Reports of
+    duties are seldom and late: each measured power is judged REPORT_S later, by the range of all reports around it.
     """
 
     def __init__(self, profile: MachineProfile, limit: float) -> None:
         self._profile = profile
+        heaters = (profile.hotend, profile.bed)
+        self._heater_share = max((heater.uncertainty for heater in heaters if heater), default=0.0)
+        self._fastest_m_s = max(axis.max_speed for axis in profile.kinematics.axes())
         self.excess, self.deficit = Cusum(SLACK, limit), Cusum(SLACK, limit)
-        self._off_high_w = self._off_low_w = self._sigma_w = math.nan
+        self._moments: deque[_Moment] = deque()
+        self._judged_s = math.nan
 
     def observe(
-        self, power_w: float, heaters_w: float, doubt_w: float, fan: float, hotend_c: float, moving: bool, dt_s: float
+        self, stamp_s: float, power_w: float, heaters_w: float, fan: float, hotend_c: float, moving: bool
     ) -> None:
         """One telemetry sample.
 
         Args:
             power_w: measured; NaN = not.
-            heaters_w, doubt_w: by the reported duties, and by how much these may be late.
+            heaters_w: by the reported duties.
             hotend_c: its temperature, NaN = none.
             moving: the tool has moved lately.
         """
-        if not (math.isfinite(power_w) and math.isfinite(heaters_w)) or dt_s <= 0.0:
+        moments = self._moments
+        if not (math.isfinite(power_w) and math.isfinite(heaters_w)):
+            moments.clear()
+            self.excess.value = self.deficit.value = 0.0
             return
+        if moments and not 0.0 <= stamp_s - moments[-1].stamp_s <= LONGEST_GAP_S:
+            moments.clear()
+        moments.append(self._moment(stamp_s, power_w, heaters_w, fan, hotend_c, moving))
+        while moments and stamp_s - moments[0].stamp_s > 2.0 * REPORT_S:
+            moments.popleft()
+        judged = next((each for each in reversed(moments) if stamp_s - each.stamp_s >= REPORT_S), None)
+        if judged is None:
+            self._judged_s = math.nan
+            return
+        dt = judged.stamp_s - self._judged_s
+        self._judged_s = judged.stamp_s
+        sigma = max(each.sigma_w for each in moments)
+        self.excess.step((judged.power_w - max(each.high_w for each in moments)) / sigma, dt)
+        self.deficit.step((min(each.low_w for each in moments) - judged.power_w) / sigma, dt)
+
+    def _moment(
+        self, stamp_s: float, power_w: float, heaters_w: float, fan: float, hotend_c: float, moving: bool
+    ) -> _Moment:
         power, spindle = self._profile.power, self._profile.spindle
-        always = power.electronics + power.fan * fan
-        low = always + heaters_w + (power.hotend_fan if hotend_c > HOTEND_FAN_ON_C[1] else 0.0)
-        speed = max(axis.max_speed for axis in self._profile.kinematics.axes())
-        most = power.motors_enabled + (power.motion_per_speed * speed if moving else 0.0) + power.coolant
-        high = low + most + (power.hotend_fan if HOTEND_FAN_ON_C[0] < hotend_c <= HOTEND_FAN_ON_C[1] else 0.0)
+        low = power.electronics + power.fan * fan + heaters_w
+        high = low + power.motors_enabled + power.motion_per_speed * self._fastest_m_s + power.coolant
+        low += power.motors_enabled if moving else 0.0
+        low += power.hotend_fan if hotend_c > HOTEND_FAN_ON_C[1] else 0.0
+        high += power.hotend_fan if hotend_c > HOTEND_FAN_ON_C[0] else 0.0
         if spindle is not None:
             high += spindle.max_power or math.inf
-        low += power.motors_enabled if moving else 0.0
-        heater_sd = max((h.uncertainty for h in (self._profile.hotend, self._profile.bed) if h), default=0.0)
-        sigma = math.hypot(METER_SD_W, heater_sd * heaters_w, power.uncertainty * high) + doubt_w
-        share = 1.0 - math.exp(-dt_s / SMOOTHING_S)
-        self._off_high_w = _smooth(self._off_high_w, power_w - high, share)
-        self._off_low_w = _smooth(self._off_low_w, low - power_w, share)
-        self._sigma_w = max(sigma, _smooth(self._sigma_w, sigma, share))
-        self.excess.step(self._off_high_w / self._sigma_w, dt_s)
-        self.deficit.step(self._off_low_w / self._sigma_w, dt_s)
+        rest = power.uncertainty * (power.electronics + power.motors_enabled)
+        return _Moment(stamp_s, power_w, low, high, math.hypot(METER_SD_W, self._heater_share * heaters_w, rest))
 
 
 class MeterWatch:
@@ -115,7 +147,3 @@ class MeterWatch:
         if sample.stamp_s - begun_s < 0.5 * COUNTER_SPAN_S or max(counted_j, integrated_j) < FEWEST_J:
             return
         self.counter_off = min(LARGEST, abs(counted_j - integrated_j) / max(counted_j, integrated_j))
-
-
-def _smooth(before: float, value: float, share: float) -> float:
-    return value if math.isnan(before) else before + share * (value - before)

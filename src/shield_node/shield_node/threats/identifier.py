@@ -31,6 +31,7 @@ from shield_node.threats.vibration import VibrationWatch
 MOST_EVIDENCE = 8
 LEAST_WEIGHT = 0.05  # of evidence that is worth naming [log-odds]
 RESIDUAL_SLACK = 3.0  # standard deviations of the twin that may last for ever
+MOST_SIGMA = 10.0  # that one comparison may count: a single one may be out of step
 INCIDENT_S = 2.0  # for which an incident counts after it was last seen [steady s]
 RANGE_MARGIN_M = 5e-3
 MOVED_M = 1e-4
@@ -64,6 +65,16 @@ _HEATER_SCORES = {
     Heater.BED: (Score.BED_SENSOR, Score.BED_NOT_HEATING, Score.BED_RUNAWAY, Score.BED_HEAT_EXCESS,
                  Score.BED_HEAT_DEFICIT),
 }  # fmt: skip
+# of controllers that have halted by themselves (Marlin's error strings)
+_FATAL_WORDS = {
+    Score.CONTROLLER_HEATER: ("thermal runaway", "heating failed"),
+    Score.CONTROLLER_SENSOR: ("mintemp", "maxtemp", "temp malfunction"),
+}
+# weighed by what printers show; a mill's spindle and cuts change all of these in health, and were not measured
+PRINTERS_ONLY = (
+    Score.POWER_EXCESS, Score.POWER_DEFICIT, Score.RESIDUAL_POSITION, Score.RESIDUAL_POWER_HIGH,
+    Score.RESIDUAL_POWER_LOW, Score.VIBRATION,
+)  # fmt: skip
 _FAULT_ORDER = (HeaterFault.SENSOR, HeaterFault.NOT_HEATING, HeaterFault.RUNAWAY)
 
 
@@ -79,6 +90,9 @@ class ThreatIdentifier:
         self._profile = profile
         self._model = shipped_model() if model is None else model
         self.values = np.zeros(len(KINDS))  # of each detector, in its own unit
+        self._judged = 1.0 / _LIMITS
+        if profile.kind != "printer":
+            self._judged[list(PRINTERS_ONLY)] = 0.0
         self._incidents: dict[tuple[Cause, str, str], tuple[Evidence, float]] = {}
         self._stamp_s = math.nan  # newest of all samples that were used
         self._heard_s = math.nan  # steady time of the last telemetry
@@ -89,7 +103,7 @@ class ThreatIdentifier:
         self._heaters = self._make_heaters()
         self._budget = PowerBudget(profile, KINDS[Score.POWER_EXCESS].limit)
         self._meter = MeterWatch()
-        self._vibration = VibrationWatch()
+        self._vibration = VibrationWatch(KINDS[Score.VIBRATION].limit)
         self._residual_s = math.nan
         self._residuals = {
             score: Cusum(RESIDUAL_SLACK, KINDS[score].limit) for pair in _RESIDUALS.values() for score in pair if score
@@ -116,9 +130,16 @@ class ThreatIdentifier:
     def reset(self) -> None:
         """An operator has cleared a stop: evidence is gathered anew; what was learnt of the machine is kept."""
         self.begin_job("")
-        self.values[:] = 0.0
         self._incidents.clear()
+        self._forget_machine()
+        self.values[:] = 0.0
+
+    def _forget_machine(self) -> None:
+        """Its clock and its temperatures begin anew."""
+        self._telemetry = None
+        self._residual_s = math.nan
         self._backwards = 0.0
+        self._moved_s = -math.inf
         self._heaters = self._make_heaters()
         self._budget = PowerBudget(self._profile, KINDS[Score.POWER_EXCESS].limit)
 
@@ -126,23 +147,27 @@ class ThreatIdentifier:
 
     def observe_telemetry(self, sample: TelemetrySample, now_s: float) -> None:
         """A sample of the machine."""
-        last, self._heard_s = self._telemetry, now_s
-        dt = sample.stamp_s - last.stamp_s if last is not None else 0.0
-        if last is not None and sample.incarnation == last.incarnation and not dt >= 0.0:
-            self._backwards += 1.0
-            self.values[Score.TELEMETRY_ORDER] = self._backwards / BACKWARDS_LIMIT
+        self._heard_s = now_s
+        last = self._telemetry
+        if last is not None and sample.incarnation != last.incarnation:
+            self._forget_machine()
+            last = None
+        in_order = sample.stamp_s >= last.stamp_s if last is not None else math.isfinite(sample.stamp_s)
+        self._backwards = 0.0 if in_order else self._backwards + 1.0
+        self.values[Score.TELEMETRY_ORDER] = self._backwards / BACKWARDS_LIMIT
+        if not in_order:
             return
-        self._backwards = self.values[Score.TELEMETRY_ORDER] = 0.0
         self._telemetry = sample
         self._seen(sample.stamp_s)
         moving = self._is_moving(sample)
         executing = sample.state in (MachineState.EXECUTING, MachineState.HOLDING)
         for heater, watch in self._heaters.items():
-            reading = sample.reading(heater)
-            if reading is not None:
-                watch.observe(reading, _share(sample.fan), executing, sample.stamp_s)
-                self._take_heater(heater, watch)
-        self._take_power(sample, moving, dt)
+            watch.observe(sample.reading(heater), _share(sample.fan), executing, sample.stamp_s)
+            self._take_heater(heater, watch)
+        self._take_power(sample, moving)
+        words = sample.error_msg.lower() if sample.state is MachineState.FAULT else ""
+        for score, fatal in _FATAL_WORDS.items():
+            self.values[score] = float(any(each in words for each in fatal))
         self.values[Score.POSITION_RANGE] = float(self._out_of_range(sample))
 
     def observe_residual(self, sample: ResidualSample, now_s: float) -> None:
@@ -156,7 +181,7 @@ class ThreatIdentifier:
             return
         for channel in sample.channels:
             high, low = _RESIDUALS[channel.quantity]
-            z = channel.z_score
+            z = min(max(channel.z_score, -MOST_SIGMA), MOST_SIGMA)
             self.values[high] = self._residuals[high].step(z, dt)
             if low is not None:
                 self.values[low] = self._residuals[low].step(-z, dt)
@@ -165,8 +190,7 @@ class ThreatIdentifier:
         """Features of a burst."""
         self._seen(sample.stamp_s)
         self._vibration.observe(sample, self._moves_at(sample.stamp_s))
-        self.values[Score.VIBRATION_HIGH_BAND] = self._vibration.high_band
-        self.values[Score.VIBRATION_LEVEL] = self._vibration.whole
+        self.values[Score.VIBRATION] = self._vibration.value
 
     def observe_power(self, sample: PowerSample, now_s: float) -> None:
         """A meter's reading."""
@@ -189,8 +213,7 @@ class ThreatIdentifier:
         """(scores,) value over limit of every detector, 0..LARGEST; the columns of a score table."""
         late_s = now_s - self._heard_s
         self.values[Score.TELEMETRY_LATE] = late_s if late_s > 0.0 else 0.0
-        within = np.clip(np.nan_to_num(self.values, nan=0.0), 0.0, LARGEST * _LIMITS)
-        scores: np.ndarray = within / _LIMITS
+        scores: np.ndarray = np.fmax(np.fmin(self.values, _MOST), 0.0) * self._judged  # NaN becomes 0
         return scores
 
     def estimate(self, now_s: float) -> ThreatEstimate:
@@ -247,19 +270,15 @@ class ThreatIdentifier:
             self.values[score] = float(watch.fault is fault)
         self.values[excess], self.values[deficit] = watch.excess.value, watch.deficit.value
 
-    def _take_power(self, sample: TelemetrySample, moving: bool, dt: float) -> None:
-        if not 0.0 < dt <= LONGEST_STEP_S:
-            return
-        watches = self._heaters.values()
+    def _take_power(self, sample: TelemetrySample, moving: bool) -> None:
         hotend = sample.reading(Heater.HOTEND)
         self._budget.observe(
+            sample.stamp_s,
             sample.power_w,
-            math.fsum(watch.duty_w for watch in watches),
-            math.fsum(watch.duty_doubt_w for watch in watches),
+            math.fsum(watch.duty_w for watch in self._heaters.values()),
             _share(sample.fan),
             math.nan if hotend is None else hotend.temperature_c,
             moving,
-            dt,
         )
         self.values[Score.POWER_EXCESS] = self._budget.excess.value
         self.values[Score.POWER_DEFICIT] = self._budget.deficit.value
@@ -292,6 +311,7 @@ class ThreatIdentifier:
 
 
 _LIMITS = np.array([kind.limit for kind in KINDS])
+_MOST = LARGEST * _LIMITS
 
 
 def _second(shares: np.ndarray) -> int:

@@ -37,11 +37,12 @@ class Score(IntEnum):
     RESIDUAL_POSITION = 19
     RESIDUAL_POWER_HIGH = 20
     RESIDUAL_POWER_LOW = 21
-    VIBRATION_HIGH_BAND = 22
-    VIBRATION_LEVEL = 23
-    POSITION_RANGE = 24
-    TELEMETRY_LATE = 25
-    TELEMETRY_ORDER = 26
+    VIBRATION = 22
+    POSITION_RANGE = 23
+    TELEMETRY_LATE = 24
+    TELEMETRY_ORDER = 25
+    CONTROLLER_HEATER = 26
+    CONTROLLER_SENSOR = 27
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +76,15 @@ KINDS: tuple[Kind, ...] = (
     Kind("residual_low", "hotend_temperature", 60.0, ENERGY),
     Kind("residual_high", "bed_temperature", 60.0, ENERGY),
     Kind("residual_low", "bed_temperature", 60.0, ENERGY),
-    Kind("residual_high", "position", 10.0, ENERGY),
+    Kind("residual_high", "position", 20.0, ENERGY),
     Kind("residual_high", "power", 60.0, ENERGY),
     Kind("residual_low", "power", 60.0, ENERGY),
-    Kind("own_level", "vibration_high_band", 8.0, "sigma"),
-    Kind("own_level", "vibration", 8.0, "sigma"),
+    Kind("own_level", "vibration", 30.0, ENERGY),
     Kind("range", "position", 1.0, "alarm"),
     Kind("lateness", "telemetry", 0.3, "s"),
     Kind("order", "telemetry", 1.0, "1"),
+    Kind("controller", "heater", 1.0, "alarm"),
+    Kind("controller", "temperature_sensor", 1.0, "alarm"),
 )
 
 

@@ -42,6 +42,7 @@ class HeaterWatch:
         self, name: str, profile: HeaterProfile, ambient_c: float, max_flow_m3_s: float, enclosed: bool, limit: float
     ) -> None:
         self._profile, self._ambient_c = profile, ambient_c
+        self._name, self._reported = name, False
         self._monitor = HeaterMonitor(name, profile, ambient_c)
         self._tau_s = SMOOTHING_S[profile.heat_capacity / profile.loss < QUICK_TIME_CONSTANT_S]
         self._melt_w_per_k = MELT_SHARE * max_flow_m3_s * MELT_J_PER_M3_K
@@ -50,23 +51,29 @@ class HeaterWatch:
         self.fault: HeaterFault | None = None
         self.message = ""
         self.duty_w = math.nan  # electric power by the reported duty
-        self.duty_doubt_w = 0.0  # by which it may be off, since reports are seldom
         self._last: HeaterReading | None = None
         self._stamp_s = math.nan
         self._smooth_c = self._in_w = self._drive_w = self._change_w = 0.0
 
-    def observe(self, reading: HeaterReading, fan: float, melting: bool, stamp_s: float) -> None:
+    def observe(self, reading: HeaterReading | None, fan: float, executing: bool, stamp_s: float) -> None:
         """A reading at physics time; one that repeats the last report says nothing new for the balance.
 
         Args:
+            reading: None = the machine does not report it: a fault of the sensor where it did and is executing a job.
             fan: 0..1.
-            melting: the machine may be extruding.
+            executing: the machine may be extruding.
         """
+        if reading is None:
+            lost = executing and self._reported
+            self.fault = HeaterFault.SENSOR if lost else None
+            self.message = f"{self._name}: the temperature is not reported any more." if lost else ""
+            self._pause()
+            return
+        self._reported = True
         alarm = self._monitor.step(stamp_s, reading.temperature_c, reading.target_c)
         self.fault, self.message = (None, "") if alarm is None else (alarm.fault, alarm.message)
         if not (abs(reading.temperature_c) <= MOST_C and 0.0 <= reading.duty <= 1.0):
-            self._last = None
-            self.duty_w = math.nan
+            self._pause()
             return
         self.duty_w = self._profile.power * reading.duty
         dt = stamp_s - self._stamp_s
@@ -76,8 +83,13 @@ class HeaterWatch:
         repeated = reading == self._last
         if dt < SHORTEST_STEP_S or (repeated and dt < REPORT_S):
             return
-        self._balance(reading, fan, melting, dt)
+        self._balance(reading, fan, executing, dt)
         self._last, self._stamp_s = reading, stamp_s
+
+    def _pause(self) -> None:
+        """Nothing is known: no balance until readings come again."""
+        self._last, self.duty_w = None, math.nan
+        self.excess.value = self.deficit.value = 0.0
 
     def _start(self, reading: HeaterReading, fan: float, stamp_s: float) -> None:
         self._last, self._stamp_s = reading, stamp_s
@@ -104,7 +116,6 @@ class HeaterWatch:
         self._drive_w += share * (drive_w - self._drive_w)
         # a jump of the duty somewhere between two reports
         self._change_w = self._change_w * (1.0 - share) + jump_w * min(1.0, REPORT_S / self._tau_s)
-        self.duty_doubt_w = jump_w
         stored_w = profile.heat_capacity * (reading.temperature_c - self._smooth_c) / lag_s
         conductance = profile.loss + profile.fan_loss * fan
         known = profile.uncertainty * math.hypot(self._drive_w, stored_w, loss_w)

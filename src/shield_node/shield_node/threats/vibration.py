@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from industriverse_core.telemetry import BANDS, VibrationAxis, VibrationSample
+from industriverse_core.telemetry import VibrationAxis, VibrationSample
+from shield_node.threats.scores import Cusum
 
-FIRST_BURSTS = 20  # of one axis in one state of motion, before they are compared with their own level
+FIRST_BURSTS = 40  # of one axis in one state of motion, before they are compared with their own level
 SMALLEST_SD = 0.25  # of the natural logarithm of an energy
 FORGETTING = 0.01  # a burst's share in the level, once that is known
 LEARN_BELOW = 4.0  # standard deviations: what is farther off does not become the level
-HIGH_BANDS = BANDS // 2  # from a quarter of the sample rate upwards: motion and fans are below
+MOST_SIGMA = 10.0  # that a single burst may count: a knock is not a vibration
+SLACK = 3.0
+LONGEST_GAP_S = 5.0  # of the sum; a longer gap says nothing of what lay in it
+HIGH_BANDS = 2  # highest ones of BANDS: motion, its resonances and fans are below
 
 
 @dataclass(slots=True)
@@ -35,28 +39,30 @@ class _Level:
 
 
 class VibrationWatch:
-    """Scores of the newest burst of each axis; the highest counts."""
+    """Sums over the bursts of each axis; the highest counts.
 
-    def __init__(self) -> None:
-        self._levels: dict[tuple[VibrationAxis, bool, bool], _Level] = {}
-        self._high: dict[VibrationAxis, float] = {}
-        self._whole: dict[VibrationAxis, float] = {}
+    The energy in the highest bands is broad-band shaking: a loose part, a bearing. Motion hardly reaches there.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self._limit = limit
+        self._levels: dict[tuple[VibrationAxis, bool], _Level] = {}
+        self._sums: dict[VibrationAxis, Cusum] = {}
+        self._stamps_s: dict[VibrationAxis, float] = {}
 
     def observe(self, sample: VibrationSample, moving: bool) -> None:
         """A burst; one that is not finite counts for nothing."""
-        high = math.fsum(sample.band_energy[HIGH_BANDS:])
-        whole = math.fsum(sample.band_energy)
-        for is_high, energy, latest in ((True, high, self._high), (False, whole, self._whole)):
-            if math.isfinite(energy) and energy > 0.0:
-                level = self._levels.setdefault((sample.axis, moving, is_high), _Level())
-                latest[sample.axis] = level.score(math.log(energy))
+        energy = math.fsum(sample.band_energy[-HIGH_BANDS:])
+        dt = sample.stamp_s - self._stamps_s.get(sample.axis, math.nan)
+        self._stamps_s[sample.axis] = sample.stamp_s
+        if not (math.isfinite(energy) and energy > 0.0):
+            return
+        z = self._levels.setdefault((sample.axis, moving), _Level()).score(math.log(energy))
+        total = self._sums.setdefault(sample.axis, Cusum(SLACK, self._limit))
+        if 0.0 < dt <= LONGEST_GAP_S:
+            total.step(min(z, MOST_SIGMA), dt)
 
     @property
-    def high_band(self) -> float:
-        """Standard deviations."""
-        return max(self._high.values(), default=0.0)
-
-    @property
-    def whole(self) -> float:
-        """Standard deviations."""
-        return max(self._whole.values(), default=0.0)
+    def value(self) -> float:
+        """[sigma s]."""
+        return max((total.value for total in self._sums.values()), default=0.0)
