@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
-from industriverse_bringup.description import cell_names, load_cell, processes
+from industriverse_bringup.description import CellDescription, cell_names, load_cell, processes
 from industriverse_bringup.supervisor import command_line
-from industriverse_core.errors import CoreError, ErrorCode
+from industriverse_core.errors import CoreError, ErrorCode, ProfileError
 
 REAL = """
 id: lathe
@@ -114,3 +115,20 @@ def test_side_doors_that_make_no_sense_are_refused(tmp_path, doors):
     with pytest.raises(CoreError) as refused:
         load_cell(str(path))
     assert refused.value.code is ErrorCode.BAD_CELL
+
+
+def test_the_shield_reads_people_from_the_description_itself(tmp_path):
+    path = tmp_path / "watched.yaml"
+    demo = yaml.safe_load((Path(__file__).parents[1] / "config" / "cells" / "demo.yaml").read_text())
+    demo["safety"] = {"place": ["0 m", "0 m"], "reach": "0.4 m", "sensors": [{"name": "floor_camera"}]}
+    demo["machine"]["virtual"]["control"] = "/tmp/faults.sock"
+    path.write_text(yaml.safe_dump(demo))
+    cell = load_cell(str(path))
+    items = {item.name: item for item in processes(cell, tmp_path)}
+    assert items["shield"].parameters["cell_file"] == str(path)
+    assert items["virtual_machine"].arguments[-2:] == ("--control", "/tmp/faults.sock")
+    plain = {item.name: item for item in processes(load_cell("demo"), tmp_path)}
+    assert plain["shield"].parameters["cell_file"] == ""
+    assert "--control" not in plain["virtual_machine"].arguments
+    with pytest.raises(ProfileError, match="not read from a file"):
+        processes(CellDescription.model_validate(demo), tmp_path)

@@ -227,9 +227,10 @@ class PermitGuard:
                 Event.LATCH, Cause(ErrorCode.SHIELD_RESTARTED, "the shield was restarted during the execution.")
             )
             return
-        if permit.program_digest == NO_DIGEST and self.state in (GuardState.LIVE, GuardState.HOLD):
-            self._go(Event.PAUSE)
-            self._valid_until = now  # nothing moves; the grace time begins anew
+        if permit.program_digest == NO_DIGEST:
+            if self.state is not GuardState.WAITING:
+                self._go(Event.PAUSE)
+                self._valid_until = now  # nothing moves; the grace time begins anew
             return
         if permit.program_digest != self.digest:
             self.refused[ErrorCode.PERMIT_FOREIGN.name] += 1

@@ -82,7 +82,9 @@ def verdicts_json(folder: Path, found: Verdicts) -> dict[str, Any]:
     return {
         "folder": str(folder), "digest": found.digest, "agree": found.agree, "counts": found.counts,
         "compared": compared,
-        "exact": {shield.machine_id: shield.exact for shield in found.shields},
+        "probabilities": {
+            shield.machine_id: {"exact": shield.exact, "widest": shield.widest} for shield in found.shields
+        },
         "gates": gates, "guards": guards, "unreadable": found.unreadable, "transitions": list(found.transitions),
     }  # fmt: skip
 
@@ -115,7 +117,8 @@ def print_verdicts(folder: Path, found: Verdicts) -> None:
     for shield in found.shields:
         if shield.decisions.moments:
             exact = f"{shield.exact} of {shield.decisions.moments}"
-            rows[f"{shield.machine_id} probabilities"] = f"{exact} are the recorded ones to the last bit"
+            same = f"{exact} are the recorded ones to the last bit; largest difference {shield.widest:.2g}"
+            rows[f"{shield.machine_id} probabilities"] = same
         if shield.unknown_sources:
             rows[f"{shield.machine_id} not replayed"] = ", ".join(sorted(shield.unknown_sources))
     if found.unreadable:

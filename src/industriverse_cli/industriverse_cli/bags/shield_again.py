@@ -47,6 +47,7 @@ class ShieldAgain:
         comparison: with the recorded SafetyState: state, level, program.
         decisions: with the recorded Decision: state, level, cause.
         exact: remade decisions whose probabilities are the recorded ones to the last bit.
+        widest: largest difference of a probability. What was learnt before the recording began is not in the bag.
         causes: with its error code. Of two causes that come at once, shield and recorder may hear another one first.
         permits: with each recorded permit, whether the logic permits, too.
         unknown_sources: sources that the live shield waited for and that are not replayed here.
@@ -65,7 +66,7 @@ class ShieldAgain:
     ) -> None:
         self.machine_id = machine_id
         self.comparison, self.causes, self.permits = Comparison(), Comparison(), Comparison()
-        self.decisions, self.exact = Comparison(), 0
+        self.decisions, self.exact, self.widest = Comparison(), 0, 0.0
         self.unknown_sources: set[str] = set()
         self._reports, self._profile, self._safety = reports, profile, safety
         self._at_s = 0.0  # the bag's time
@@ -182,7 +183,10 @@ class ShieldAgain:
     def _compare_decisions(self, recorded: Decision, again: Decision, permit: Permit | None) -> None:
         evidence = f"The shield's: {recorded.threat.message or 'none'} The bag's: {again.threat.message or 'none'}"
         self.decisions.see(self._at_s, _decision_text(recorded), _decision_text(again), evidence)
-        self.exact += recorded.threat.probabilities == again.threat.probabilities
+        pairs = zip(recorded.threat.probabilities, again.threat.probabilities, strict=False)
+        difference = max((abs(float(live) - remade) for live, remade in pairs), default=0.0)
+        self.exact += difference == 0.0
+        self.widest = max(self.widest, difference)
         live = "none" if self._permit is None else _permit_text(self._permit)
         self.permits.see(self._at_s, live, "none" if permit is None else _permit_text(permit), evidence)
         self._permit = None
