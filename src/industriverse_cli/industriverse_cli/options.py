@@ -71,16 +71,21 @@ class Case:
 
 def load_case(file: Path, machine: str, material: str, stock: str = "") -> Case:
     """Read what a command was given, and say which machine the file chose. Raises InputError or ProfileError."""
+    from industriverse_core.material import resolve_material
+
+    program, profile = load_program_and_machine(file, machine, stock)
+    return Case(program, profile, resolve_material(material or program.metadata.material, profile.kind))
+
+
+def load_program_and_machine(file: Path, machine: str, stock: str = "") -> tuple[Program, MachineProfile]:
+    """As `load_case`, for what does not depend on the material."""
     tell_of_compilation()
     from industriverse_core.machine import with_stock
-    from industriverse_core.material import resolve_material
 
     chosen = read_chosen(file, machine)
     if machine == AUTO:
         print(f"industriverse: {explained(chosen)}.", file=sys.stderr, flush=True)
-    program, profile = chosen.program, chosen.profile
-    profile = with_stock(profile, stock, "--stock")
-    return Case(program, profile, resolve_material(material or program.metadata.material, profile.kind))
+    return chosen.program, with_stock(chosen.profile, stock, "--stock")
 
 
 def read_for(file: Path, machine: str) -> Program:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from industriverse_cli.options import Case, File, Json, Machine, Stock, load_case
+from industriverse_cli.options import File, Json, Machine, Stock, load_program_and_machine
 from industriverse_cli.output import EXIT_REFUSED, columns, console, facts, print_json
 
 if TYPE_CHECKING:
+    from industriverse_core.program import Program
     from industriverse_core.telemetry import Vector
     from twin_node.body.rehearsal import Rehearsal
 
@@ -25,20 +27,26 @@ def simulate(file: File, machine: Machine = "prusa_mk3s", stock: Stock = "", jso
     """
     from twin_node.body.rehearsal import rehearse
 
-    case = load_case(file, machine, "", stock=stock)
-    found = rehearse(case.program, case.profile)
+    program, profile = load_program_and_machine(file, machine, stock)
+    found = rehearse(program, profile)
     if json:
-        print_json(_json(case, found))
+        of = {"machine": profile.id, "program_digest": program.digest, "unread_lines": _unread(program)}
+        print_json({**of, **_json(found)})
     else:
-        _print(found)
+        _print(found, _unread(program))
     if found.collisions:
         raise typer.Exit(EXIT_REFUSED)
 
 
-def _json(case: Case, found: Rehearsal) -> dict[str, Any]:
+def _unread(program: Program) -> list[int]:
+    """Source lines that the reader could not carry out, and so are not simulated."""
+    from industriverse_core.program import Op
+
+    return [int(line) for line in program.columns["line"][program.columns["op"] == Op.UNKNOWN]]
+
+
+def _json(found: Rehearsal) -> dict[str, Any]:
     return {
-        "machine": case.profile.id,
-        "program_digest": case.program.digest,
         "motion_time_s": found.motion_s,
         "simulated_s": found.simulated_s,
         "collisions": [
@@ -57,7 +65,7 @@ def _json(case: Case, found: Rehearsal) -> dict[str, Any]:
     }
 
 
-def _print(found: Rehearsal) -> None:
+def _print(found: Rehearsal, unread: list[int]) -> None:
     from industriverse_core.units import MM, duration_text
 
     rows = {
@@ -65,8 +73,10 @@ def _print(found: Rehearsal) -> None:
         "collisions": f"{len(found.collisions)}" if found.collisions else "none",
         "peak effort": _axes(found.peak_effort_n, "N"),
         "vibration": _axes(found.vibration_m_s2, "m/s^2, rms of the worst second"),
-        "tracking": f"rms {found.rms_error_m / MM:.3f} mm, worst {found.worst_error_m / MM:.3f} mm",
+        "tracking": f"rms {_number(found.rms_error_m / MM, 3)} mm, worst {_number(found.worst_error_m / MM, 3)} mm",
     }
+    if unread:
+        rows["not read"] = f"{len(unread)} lines, the first is line {unread[0]}: what they do is not simulated"
     console().print(facts(rows))
     if not found.collisions:
         return
@@ -80,5 +90,9 @@ def _print(found: Rehearsal) -> None:
 
 
 def _axes(values: Vector, unit: str) -> str:
-    texts = (f"{axis} {value:.2f}" for axis, value in zip("XYZ", values, strict=True))
+    texts = (f"{axis} {_number(value, 2)}" for axis, value in zip("XYZ", values, strict=True))
     return f"{', '.join(texts)} {unit}"
+
+
+def _number(value: float, places: int) -> str:
+    return f"{value:.{places}f}" if math.isfinite(value) else "-"

@@ -74,9 +74,29 @@ def test_a_drive_through_a_clamp_is_told_with_its_line(run, part, clamped):
     assert "clip" in text
 
 
-def test_what_cannot_be_simulated_is_refused(run, tmp_path):
-    empty = tmp_path / "empty.gcode"
-    empty.write_text("; nothing\n")
-    status, _, err = run("simulate", empty)
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("; nothing\n", "no G, M or T command"),
+        ("G28\nG4 S1000000000\n", "line 2"),
+        ("G28\nG1 X100000000000 F600\n", "line 2"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(run, tmp_path, text, said):
+    path = tmp_path / "odd.gcode"
+    path.write_text(text)
+    status, _, err = run("simulate", path)
     assert status == 2
+    assert said in err
     assert err.count("\n") == 1
+
+
+def test_lines_that_are_not_simulated_are_told(run, part):
+    part.write_text(PART + "G1 X1e5\n")
+    assert json.loads(run("simulate", part, "--json")[1])["unread_lines"] == [7]
+    assert "the first is line 7" in run("simulate", part)[1]
+
+
+def test_the_material_of_a_program_does_not_matter(run, part):
+    part.write_text(PART + "; filament_type = UNHEARD-OF\n")
+    assert run("simulate", part)[0] == 0

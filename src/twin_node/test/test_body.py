@@ -1,6 +1,7 @@
 """The body follows the plan, feels what mechanics says, finds what the tool drives into, and repeats itself exactly."""
 
 import math
+import os
 import subprocess
 import sys
 import types
@@ -278,6 +279,26 @@ def test_states_of_other_models_and_times_that_are_none_are_refused(printer):
         body.place(math.nan)
     with pytest.raises(ValueError):
         body.follow(build_program([]), plan_motion(build_program([]), printer))
+
+
+def test_a_renderer_that_is_none_is_told():
+    code = """
+from industriverse_core.errors import PredictionError
+from twin_node.body.body import load_mujoco
+try:
+    load_mujoco()
+except PredictionError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "MUJOCO_GL": "none-such"},
+    )
+    assert "MUJOCO_GL" in done.stdout
+    assert done.stdout.count("\n") == 1
 
 
 def test_without_mujoco_there_is_no_body(printer, monkeypatch):

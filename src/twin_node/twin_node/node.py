@@ -105,6 +105,8 @@ class TwinNode(CellNode):
             builder.join(BUILD_WAIT_S)
         if hasattr(self, "_journal"):
             self._journal.close()
+        if hasattr(self, "_body"):
+            self._body.close()
 
     def health(self) -> tuple[bytes, str, dict[str, object]]:
         """What the twin follows, and how late it is."""
@@ -142,7 +144,7 @@ class TwinNode(CellNode):
         # three quarters of a period: a telemetry period's jitter must not halve the rate
         if self.active and received_s - self._published_s >= 0.75 / self.params.residual_rate_hz:
             self._publish(sample, channels, received_s)
-        if self.active:  # after the residual, which waits for nothing
+        if self.active:
             self._body.observe(sample, self._twin.motion(sample))
 
     def _on_trace(self, msg: ExecutionTrace) -> None:

@@ -24,7 +24,7 @@ from twin_node.body.path_kernels import sample_path
 
 STEP_S = 1e-3
 INTEGRATOR = "Euler"
-CONTACT_M = 5e-5  # what comes nearer to an obstacle than this below its surface has touched it
+CONTACT_M = 5e-5  # what is deeper than this in an obstacle touches it: axes swing by less
 CLOCK_TOLERANCE_S = 1e-9  # so that rounding does not cost a step
 _COLUMNS = ("op", "x_m", "y_m", "z_m", "center_1_m", "center_2_m", "turns", "target")
 
@@ -88,12 +88,15 @@ class BodyState:
 
 
 def load_mujoco() -> Any:
-    """The library. Raises PredictionError (NO_BODY) where it is not installed."""
+    """The library. Raises PredictionError (NO_BODY) where it is not installed, or not with what it needs."""
     try:
         import mujoco
-    except ImportError as error:
+    except (ImportError, OSError, RuntimeError) as error:  # it also looks for a renderer, as MUJOCO_GL says
+        reason = " ".join(str(error).split())
         raise PredictionError(
-            ErrorCode.NO_BODY, f"the body needs MuJoCo, which cannot be loaded ({error}).", "Install mujoco."
+            ErrorCode.NO_BODY,
+            f"the body needs MuJoCo, which cannot be loaded ({reason}).",
+            "Install mujoco, and look at MUJOCO_GL where it is set.",
         ) from error
     return mujoco
 
@@ -219,10 +222,8 @@ class Body:
                 touched.add(pair[0] if pair[1] == tool else pair[1])
         for obstacle in sorted(touched - self._touching):
             x, y, z = self._data.qpos[self._order].tolist()
-            line, clock_s = (
-                int(self._program.columns["line"][instruction]),
-                self._origin_s + (self._steps + row) * self.step_s,
-            )
+            clock_s = self._origin_s + (self._steps + row) * self.step_s
+            line = int(self._program.columns["line"][instruction])
             collisions.append(Collision(self._obstacles[obstacle], instruction, line, clock_s, (x, y, z)))
         self._touching = frozenset(touched)
 

@@ -15,6 +15,7 @@ from industriverse_core.telemetry import Vector
 from twin_node.body.body import Body, Collision, vector
 
 WINDOW_S = 1.0  # over which vibration is taken
+MOST_MOTION_S = 7 * 86_400.0  # what takes longer is no job
 MOST_COLLISIONS = 1000  # after so many, a program has been found out
 
 
@@ -46,13 +47,23 @@ def rehearse(program: Program, profile: MachineProfile) -> Rehearsal:
     """Let the body carry out a program.
 
     A mill is set down where its first move ends: how it comes there, the program does not say.
-    Raises PredictionError: CANNOT_PREDICT for a program that is empty or cannot be planned, NO_BODY as Body does.
+    Raises PredictionError: CANNOT_PREDICT for a program that is empty, longer than MOST_MOTION_S or cannot be
+    planned; NO_BODY as Body does.
     """
     if not len(program):
         raise PredictionError(
             ErrorCode.CANNOT_PREDICT, "the program has no instructions.", "Name a program that moves the machine."
         )
     plan = plan_motion(program, profile)
+    if not plan.total_s <= MOST_MOTION_S:
+        longest = int(plan.duration_s.argmax())
+        line, takes_s = program.columns["line"][longest], plan.duration_s[longest]
+        raise PredictionError(
+            ErrorCode.CANNOT_PREDICT,
+            f"the program moves for {plan.total_s:.3g} s, {takes_s:.3g} s of it in instruction {longest} (line "
+            f"{line}); at most {MOST_MOTION_S:g} s are simulated.",
+            "Look at that line's coordinates and feed, or divide the program.",
+        )
     begin_s = _begin_s(program, plan.end_s) if profile.kind == "mill" else 0.0
     body = Body(profile)
     body.follow(program, plan, begin_s)
