@@ -61,7 +61,7 @@ class HubNode(CellNode):
         self._writer: threading.Thread | None = None
         self._batches: queue.Queue[tuple[dict[str, list[tuple[Any, ...]]], Now] | None] = queue.Queue()
         self._sensors: list[AccelerometerPort] = []
-        self._noted = 0  # losses of the recorder that the record knows of
+        self._noted = self._noted_gaps = 0  # losses of the recorder that the record knows of
 
     # --- lifecycle ---
 
@@ -125,6 +125,7 @@ class HubNode(CellNode):
             "written": buffer.written_rows,
             "waiting": buffer.pending_rows,
             "lost": buffer.lost_rows + self._recorder.lost,
+            "telemetry_not_received": self._recorder.not_received,
             "file": str(buffer.path),
             "clock_uncertainty_s": f"{self._recorder.uncertainty_s():.4f}",
         }
@@ -164,6 +165,9 @@ class HubNode(CellNode):
         if (lost := self._recorder.lost) > self._noted:
             self._buffer.event("lost", now, "messages came while the disk hung", lost - self._noted)
             self._noted = lost
+        if (gaps := self._recorder.not_received) > self._noted_gaps:
+            self._buffer.event("lost", now, "telemetry samples did not arrive", gaps - self._noted_gaps)
+            self._noted_gaps = gaps
 
     def _write(self) -> None:
         """The writer's thread."""

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from machine_node.clock_offset import ClockOffset
+from machine_node.hub.gaps import Gaps
 from machine_node.hub.rows import (
     JOB_BYTES,
     MESSAGES,
@@ -37,6 +38,8 @@ class Recorder:
         self.received = 0
         self.foreign = 0  # messages of machines that are not recorded
         self.lost = 0
+        self._gaps = {machine: Gaps() for machine in machines}
+        self.not_received = 0  # telemetry samples that were lost on their way here
 
     def add(self, machine: str, stream: str, msg: Any, received_s: float, steady_s: float) -> None:
         """A message as it came; `received_s`: ROS time, `steady_s`: CLOCK_MONOTONIC, both at its receipt [s]."""
@@ -44,6 +47,10 @@ class Recorder:
             self.foreign += 1
             return
         self.received += 1
+        if stream == "telemetry":
+            self.not_received += self._gaps[machine].add(
+                stamp_s(msg.header.stamp), msg.incarnation, msg.missed_deadlines
+            )
         if self._held >= self._most_rows:
             self.lost += 1
             return
