@@ -119,6 +119,17 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     assert 0.8 <= np.mean(inside) <= 0.99
 
 
+def test_a_fan_that_turns_later_than_it_is_said_to_spoils_nothing():
+    """Its command is known when it is sent, not when it is carried out."""
+    early = run(105)
+    fan = np.append(early.fan[12:], np.zeros(12))  # 1.2 s
+    found = identify(replace(early, fan=fan), MK3S, meter_accuracy=0.0)
+    assert found.estimate("hotend.fan_loss").value == pytest.approx(HOTEND["fan_loss"], rel=0.01)
+    power = power_fit.fit_power(early)
+    fit = thermal_fit.fit_heater(replace(early, fan=fan), "hotend", MK3S.hotend, power)
+    assert fit.value[thermal_fit.FAN_DELAY] == pytest.approx(1.2, abs=0.1)
+
+
 def test_the_meters_accuracy_widens_what_is_measured_in_watts_and_nothing_else():
     exact, coarse = (identify(run(101), MK3S, meter_accuracy=share) for share in (0.0, 0.05))
     for a, b in zip(exact.estimates, coarse.estimates, strict=True):
@@ -282,7 +293,7 @@ def test_the_node_follows_its_closed_form():
     fit = thermal_fit.heater_input(run(101), "bed", power_fit.fit_power(run(101)))
     steps = len(fit.power_w)
     given = replace(fit, power_w=np.full(steps, 100.0), on=np.zeros(steps, bool), fan=np.zeros(steps))
-    value = np.array([500.0, 1.25, 0.0, 20.0, 30.0, 0.02, 0.0])
+    value = np.array([500.0, 1.25, 0.0, 20.0, 30.0, 0.02, 0.0, 0.0])
     shown = thermal_fit.sensor(given, value)
     t = given.report_at * thermal_fit.GRID_S
     expected = 100.0 + (30.0 - 100.0) * np.exp(-t * 1.25 / 500.0)

@@ -6,7 +6,7 @@ later has, in an old bag, the default of today's definition.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,13 +113,16 @@ class Decoder:
         unreadable: how many messages of the last `inputs` could not be decoded; the live nodes drop them, too.
     """
 
-    def __init__(self, bag: Bag) -> None:
-        """Learn the bag's types. Raises InputError (BAG_BROKEN), JobError where ROS's messages are not installed."""
+    def __init__(self, bag: Bag, converters: Mapping[str, Callable[[Any], Any]] | None = None) -> None:
+        """Learn the bag's types; `converters` by type name instead of those of the decisions.
+
+        Raises InputError (BAG_BROKEN), JobError where ROS's messages are not installed.
+        """
         from rosbags.typesys import Stores, get_typestore
 
         self.unreadable = 0
         self._store = get_typestore(Stores.EMPTY)
-        converters = _converters()
+        converters = _converters() if converters is None else converters
         self._topics: dict[str, tuple[str, Callable[[Any], Value]]] = {}
         for topic in bag.topics.values():
             convert = converters.get(topic.type_name)

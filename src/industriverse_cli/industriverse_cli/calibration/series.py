@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twin_node.identification.power_fit import MAD_TO_SIGMA
 from twin_node.identification.recording import HeaterSeries, ProgramStates, Recording, cannot, interval_means
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ Array = np.ndarray
 HEATERS = ("hotend", "bed")
 FIELDS = ("c", "target_c", "duty")
 OWN_SPEED = 0.02  # difference of a clock's speed from real time
+FEWEST_ON_LINE = 10
 COLUMNS = (
     "stamp_s", "instruction", "x_m", "y_m", "z_m", "fan", "power_w", "energy_j",
     *(f"{heater}_{field}" for heater in HEATERS for field in FIELDS),
@@ -26,16 +28,19 @@ def sample_times_s(stamp_s: Array, receipt_s: Array) -> Array:
     """Times of samples from their stamps and the steady times of their receipt, shape (n,).
 
     A real machine's stamps are taken as they are. Stamps of a clock that runs at another speed come from messages of
-    that clock and stand still when those are late: there the receipts are put on the stamps' line.
+    that clock: they stand still when those are late, as receipts are late when the receiver is busy. Both lie on one
+    line where neither was; samples off that line have no time (NaN).
     """
-    if len(stamp_s) < 2 or not receipt_s[-1] > receipt_s[0]:
+    if len(stamp_s) < FEWEST_ON_LINE or not receipt_s[-1] > receipt_s[0]:
         return stamp_s
     middle = float(np.mean(receipt_s))
-    speed = float(np.polyfit(receipt_s - middle, stamp_s, 1)[0])
-    if abs(speed - 1.0) < OWN_SPEED:
-        return stamp_s
-    line = speed * (receipt_s - middle)
-    return line + float(np.median(stamp_s - line))
+    on_line = np.ones(len(stamp_s), bool)
+    for _ in range(3):
+        line = np.polyval(np.polyfit(receipt_s[on_line] - middle, stamp_s[on_line], 1), receipt_s - middle)
+        apart = np.abs(stamp_s - line - np.median((stamp_s - line)[on_line]))
+        on_line = apart <= 3.0 * MAD_TO_SIGMA * np.median(apart)
+    speed = float(np.ptp(line) / np.ptp(receipt_s))
+    return stamp_s if abs(speed - 1.0) < OWN_SPEED else np.where(on_line, line, np.nan)
 
 
 @dataclass(slots=True)

@@ -10,19 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from industriverse_cli.bags.inputs import Decoder
+from industriverse_cli.bags.inputs import PACKAGE, Decoder
 from industriverse_cli.bags.model import PROGRAMS
 from industriverse_cli.bags.reader import Bag
-from industriverse_cli.calibration.series import COLUMNS, Array, Series, recording_of, sample_times_s
+from industriverse_cli.calibration.series import COLUMNS, Array, recording_of, sample_times_s
+from industriverse_cli.ros import ros_module
 from industriverse_core.gcode import load_program, read_gcode
 from industriverse_core.machine import MachineProfile
 from industriverse_core.program import Heater, Program, read_program
-from industriverse_core.telemetry import MachineState, TelemetrySample
+from industriverse_core.telemetry import MachineState, PowerSample, TelemetrySample
 from machine_node.hub.reading import RecordSet
 from twin_node.identification.plan import step_test
 from twin_node.identification.recording import Recording, cannot, program_states
 
 RUNNING = (MachineState.EXECUTING, MachineState.HOLDING)
+METER = ("stamp_s", "source_s", "power_w", "energy_j")
 MOST_PROGRAM_BYTES = 1 << 26
 
 
@@ -86,43 +88,70 @@ def from_record(record: Path, home: Path, wanted: Wanted) -> Source:
     columns = {name: rows[name].astype(float) for name in COLUMNS}
     columns["stamp_s"] = sample_times_s(columns["stamp_s"], rows["steady_s"])
     power = power[(power["stamp_s"] >= rows["stamp_s"][0]) & (power["stamp_s"] <= rows["stamp_s"][-1])]
-    meter = None if len(power) < len(rows) / 100 else _meter(power)
+    readings = np.column_stack([power[name] for name in METER])
+    meter = None if len(power) < len(rows) / 100 else _meter(readings)
     recording = recording_of(machine_id, columns, meter, program_states(program))
     return Source(recording, str(record), job_id, program)
 
 
 def _meter(rows: Array) -> Array:
-    """Time [s], power [W] and counter [J] of the power stream, shape (m, 3); intervals by the meter's own clock."""
-    time_s = rows["stamp_s"]
-    if np.all(np.diff(rows["source_s"]) > 0.0):
-        time_s = rows["source_s"] + np.median(rows["stamp_s"] - rows["source_s"])
-    table: Array = np.column_stack([time_s, rows["power_w"], rows["energy_j"]])
+    """Time [s], power [W] and counter [J], shape (m, 3), of rows of METER; intervals by the meter's own clock."""
+    stamp_s, source_s = rows[:, 0], rows[:, 1]
+    if np.all(np.isfinite(source_s)):
+        stamp_s = source_s + np.median(stamp_s - source_s)
+    _, order = np.unique(stamp_s, return_index=True)
+    table: Array = np.column_stack([stamp_s, rows[:, 2:]])[order]
     return table
 
 
 def from_bag(folder: Path, wanted: Wanted) -> Source:
-    """One job of a bag; the meter is that of the machine's telemetry. Raises as `from_record`, and JobError (ROS)."""
+    """One job of a bag. Raises as `from_record`, and JobError where ROS's messages are not installed."""
     bag = Bag.open(folder)
-    samples: dict[str, list[tuple[float, TelemetrySample]]] = {}
-    jobs: dict[str, str] = {}
-    seen: set[str] = set()
-    for entry in Decoder(bag).inputs():
-        sample = entry.value
-        if isinstance(sample, TelemetrySample):
-            seen.add(sample.machine_id)
-            if sample.machine_id == wanted.profile.id and sample.job_id and sample.state in RUNNING:
-                samples.setdefault(sample.job_id, []).append((entry.now_s, sample))
-                jobs[sample.job_id] = sample.program_digest.hex()
-    if wanted.profile.id not in seen:
+    machine_id = wanted.profile.id
+    samples, readings, machines = _heard(bag, machine_id)
+    if machine_id not in machines:
         raise cannot(
-            f"{folder}: has no telemetry of '{wanted.profile.id}'; it has {', '.join(sorted(seen)) or 'none at all'}.",
+            f"{folder}: has no telemetry of '{machine_id}'; it has {', '.join(sorted(machines)) or 'none at all'}.",
             "Name the machine that was recorded.",
         )
+    jobs = {job_id: of_job[-1][1].program_digest.hex() for job_id, of_job in samples.items()}
     job_id, program = _choose(f"{folder}", jobs, wanted, _attached(bag, set(jobs.values())))
     receipts_s, of_job = zip(*samples[job_id], strict=True)
+    first_s, last_s = of_job[0].stamp_s, of_job[-1].stamp_s
     times_s = sample_times_s(np.array([sample.stamp_s for sample in of_job]), np.array(receipts_s))
-    series = Series(machine=[_row(at_s, sample) for at_s, sample in zip(times_s, of_job, strict=True)])
-    return Source(series.recording(wanted.profile.id, program_states(program)), str(folder), job_id, program)
+    rows = np.array([_row(at_s, sample) for at_s, sample in zip(times_s, of_job, strict=True)])
+    columns = {name: rows[:, k] for k, name in enumerate(COLUMNS)}
+    power = [(r.stamp_s, r.source_s, r.power_w, r.energy_j) for r in readings if first_s <= r.stamp_s <= last_s]
+    meter = _meter(np.array(power)) if len(power) > len(rows) / 100 else None
+    return Source(recording_of(machine_id, columns, meter, program_states(program)), str(folder), job_id, program)
+
+
+def _heard(
+    bag: Bag, machine_id: str
+) -> tuple[dict[str, list[tuple[float, TelemetrySample]]], list[PowerSample], set[str]]:
+    """A machine's samples while it ran, by job, with their receipts [s]; its meter's readings; all machines seen."""
+    samples: dict[str, list[tuple[float, TelemetrySample]]] = {}
+    readings: list[PowerSample] = []
+    machines: set[str] = set()
+    for entry in Decoder(bag, _converters()).inputs():
+        value: Any = entry.value
+        if isinstance(value, PowerSample):
+            if value.machine_id == machine_id:
+                readings.append(value)
+            continue
+        machines.add(value.machine_id)
+        if value.machine_id == machine_id and value.job_id and value.state in RUNNING:
+            samples.setdefault(value.job_id, []).append((entry.now_s, value))
+    return samples, readings, machines
+
+
+def _converters() -> dict[str, Any]:
+    """How the messages become samples and readings."""
+    convert = ros_module("industriverse_ros.convert")
+    return {
+        f"{PACKAGE}MachineTelemetry": convert.telemetry_from_msg,
+        f"{PACKAGE}PowerReading": convert.power_from_msg,
+    }
 
 
 def _row(at_s: float, sample: TelemetrySample) -> tuple[float, ...]:

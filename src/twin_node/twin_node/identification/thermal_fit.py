@@ -4,8 +4,8 @@
 
 u is what the meter says less everything else; exactly 0 while the heater is off, duty times its power where both
 heaters are on. Both equations are solved exactly on a grid: u and f constant, T linear over a step. The fit (least
-squares, soft-L1 loss) has C, UA, UA_fan, T_a, T at the start, tau, and the offset of u that the regression's own
-uncertainty leaves open.
+squares, soft-L1 loss) has C, UA, UA_fan, T_a, T at the start, tau, how much later the fan turns than its command was
+sent, and the offset of u that the regression's own uncertainty leaves open.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from twin_node.identification.power_fit import MAD_TO_SIGMA, PowerFit, drives, i
 from twin_node.identification.recording import Array, HeaterSeries, Recording, cannot, report_period_s, reports
 
 GRID_S = 0.1
-CAPACITY, LOSS, FAN_LOSS, AMBIENT, START, LAG, OFFSET = range(7)
-NAMES = ("heat_capacity", "loss", "fan_loss", "ambient", "start", "lag", "offset")
+CAPACITY, LOSS, FAN_LOSS, AMBIENT, START, LAG, FAN_DELAY, OFFSET = range(8)
+NAMES = ("heat_capacity", "loss", "fan_loss", "ambient", "start", "lag", "fan_delay", "offset")
 LEAST_RISE_K = 15.0  # or the heater counts as never heated
 FAN_SEEN_S, FAN_SEEN_K = 30.0, 30.0  # time under the fan while so hot; without it there is no UA_fan
 FACTOR = 20.0  # within which of the profile's values the fit looks
 AMBIENT_BOUNDS_C, LAG_BOUNDS_S, OFFSET_SIGMAS = (-20.0, 90.0), (0.02, 60.0), 6.0
+FAN_DELAY_BOUNDS_S = (-3.0, 10.0)
 LEAST_OFFSET_W, LEAST_SIGMA_K = 0.005, 0.005
 INPUT_DRAWS, DRAW_SEED = 100, 1
 
@@ -128,22 +129,24 @@ def _bounds(profile: Heater, given: HeaterInput) -> tuple[Array, Array, Array]:
     """(start, lowest, highest) of the parameters; equal bounds = not fitted."""
     first_c = float(np.median(given.report_c[:10]))
     fan_k = profile.fan_loss or profile.loss
-    start = np.array([profile.heat_capacity, profile.loss, fan_k, first_c, first_c, 1.0, 0.0])
+    start = np.array([profile.heat_capacity, profile.loss, fan_k, first_c, first_c, 1.0, 0.0, 0.0])
     low, high = start / FACTOR, start * FACTOR
     low[[AMBIENT, START]], high[[AMBIENT, START]] = AMBIENT_BOUNDS_C[0], (AMBIENT_BOUNDS_C[1], 400.0)
     low[LAG], high[LAG] = LAG_BOUNDS_S
+    low[FAN_DELAY], high[FAN_DELAY] = FAN_DELAY_BOUNDS_S
     high[OFFSET] = OFFSET_SIGMAS * given.offset_sigma_w
     low[OFFSET] = -high[OFFSET]
     hot = np.interp(np.arange(len(given.fan)), given.report_at, given.report_c) > first_c + FAN_SEEN_K
     if np.count_nonzero(hot & (given.fan > 0.0)) * GRID_S < FAN_SEEN_S:
         start[FAN_LOSS] = low[FAN_LOSS] = high[FAN_LOSS] = profile.fan_loss
+        low[FAN_DELAY] = high[FAN_DELAY] = 0.0
     return np.clip(start, low, high), low, high
 
 
 def _scale(start: Array) -> Array:
     """Of the parameters in the fit."""
     scale = np.abs(start)
-    scale[[AMBIENT, START]], scale[OFFSET] = 10.0, 0.1
+    scale[[AMBIENT, START]], scale[FAN_DELAY], scale[OFFSET] = 10.0, 1.0, 0.1
     floored: Array = np.maximum(scale, 1e-9)
     return floored
 
@@ -183,10 +186,11 @@ def sensor(given: HeaterInput, value: Array) -> Array:
 def _block(given: HeaterInput, value: Array) -> Array:
     """Temperature of the block at the grid's edges, shape (n + 1,); one linear filter for each setting of the fan."""
     power = given.power_w + value[OFFSET] * given.on
-    borders = np.concatenate([[0], 1 + np.flatnonzero(np.diff(given.fan)), [len(power)]])
+    fan = _delayed(given.fan, value[FAN_DELAY] / GRID_S) if value[FAN_DELAY] else given.fan
+    borders = np.concatenate([[0], 1 + np.flatnonzero(np.diff(fan)), [len(power)]])
     block, here = [np.array([value[START]])], value[START]
     for first, last in pairwise(borders):
-        loss = value[LOSS] + value[FAN_LOSS] * given.fan[first]
+        loss = value[LOSS] + value[FAN_LOSS] * fan[first]
         decay = np.exp(-GRID_S * loss / value[CAPACITY])
         settled = value[AMBIENT] + power[first:last] / loss
         part = lfilter([1.0 - decay], [1.0, -decay], settled, zi=[decay * here])[0]
@@ -194,6 +198,14 @@ def _block(given: HeaterInput, value: Array) -> Array:
         block.append(part)
     edges: Array = np.concatenate(block)
     return edges
+
+
+def _delayed(fan: Array, steps: float) -> Array:
+    """The fan so many grid steps later; a part of a step is a part of the speed."""
+    edges = np.arange(len(fan) + 1)
+    blown = np.interp(edges - steps, edges, np.concatenate([[0.0], np.cumsum(fan)]))
+    later: Array = np.round(np.diff(blown), 12)  # a constant speed stays one
+    return later
 
 
 def _covariance(given: HeaterInput, value: Array, found: OptimizeResult, free: Array, sigma: float) -> Array:
