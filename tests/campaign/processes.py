@@ -342,6 +342,7 @@ def _judge_rest(bench: Bench, record: Record, begun_s: float) -> None:
 def environment(home: Path) -> Iterator[None]:
     """rclpy in a domain of its own, and the cell's data in a folder of its own."""
     import rclpy
+    from rclpy.signals import SignalHandlerOptions
 
     from industriverse_bringup.domain import cell_domain
 
@@ -349,7 +350,7 @@ def environment(home: Path) -> Iterator[None]:
     os.environ["INDUSTRIVERSE_ROOT"] = str(ROOT)
     with cell_domain(home) as domain:
         os.environ["ROS_DOMAIN_ID"] = str(domain)
-        rclpy.init()
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C ends the campaign with its report
         try:
             yield
         finally:
