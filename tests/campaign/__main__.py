@@ -3,6 +3,7 @@
     ./cell campaign --n 10000 --seed 1                   virtual time, one process a core; Ctrl-C ends it with a report
     ./cell campaign --only 4711                          one run again, with everything that it violated
     ./cell campaign --processes 40 --seed 1              faults in one running cell of real processes
+    ./cell campaign --physical 11 --seed 1               clogs, belts, heaters, sensors: who notices, and how soon
 
 Prints a table; `--json FILE` writes the report, one object with a row a class. The exit status is 1 when anything was
 violated. docs/campaign.md says what is injected and how to read the table.
@@ -89,13 +90,23 @@ def real(options: argparse.Namespace) -> int:
     from . import processes  # ROS, which the simulation needs no processes of
 
     records = []
-    with tempfile.TemporaryDirectory(prefix="campaign") as folder:
+    interrupted = contextlib.suppress(KeyboardInterrupt)  # then the report is of what is done
+    with tempfile.TemporaryDirectory(prefix="campaign") as folder, interrupted:
         for record in processes.campaign(Path(folder), options.seed, options.processes):
             records.append(record)
             print(f"{len(records)} of {options.processes}: {record.fault}", file=sys.stderr, flush=True)
     stall_s = max((record.stall_s for record in records), default=0.0)
     print(f"{len(records)} faults; this computer stood still for up to {stall_s:.2f} s\n")
     return _report(records, options.json, seed=options.seed, runs=len(records), stall_s=round(stall_s, 3))
+
+
+def physical(options: argparse.Namespace) -> int:
+    """Part three: the machine's body."""
+    from . import physical as body  # the twin and the threat identifier
+
+    records = list(body.campaign(options.seed, options.physical))
+    print(f"{len(records)} faults of the machine's body; times in ms of physics time\n")
+    return _report(records, options.json, seed=options.seed, runs=len(records))
 
 
 def once(seed: int) -> int:
@@ -129,10 +140,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, help="processes to simulate in")
     parser.add_argument("--processes", type=_count, default=0, metavar="N", help="N faults in real processes instead")
+    parser.add_argument("--physical", type=_count, default=0, metavar="N", help="N faults of its body instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     options = parser.parse_args(arguments)
     if options.only is not None:
         return once(options.only)
+    if options.physical:
+        return physical(options)
     return real(options) if options.processes else simulated(options)
 
 

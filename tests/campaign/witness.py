@@ -69,6 +69,8 @@ class Witness:
     def challenged(self, number: int, now: float) -> None:
         """The machine has shown this challenge."""
         self._challenges.setdefault(number, now)
+        if len(self._challenges) > 2:
+            del self._challenges[next(iter(self._challenges))]  # the machine knows the two newest
 
     def began(self, digest: Digest, now: float) -> None:
         """The machine has accepted an execution."""
