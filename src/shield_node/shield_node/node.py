@@ -26,6 +26,7 @@ from industriverse_ros import convert, names, qos
 from industriverse_ros.node import CellNode, run
 from industriverse_ros.params import param
 from shield_node import gates, memory
+from shield_node.markers import ShieldMarkers
 from shield_node.memory import Memory
 from shield_node.shield import CONDUCTOR, MACHINE, TWIN, Latch, Shield
 from shield_node.transitions import State
@@ -44,6 +45,7 @@ class ShieldParams:
     machine_limit_s: float = param(0.3, "oldest machine telemetry that is accepted", unit="s", low=0.05, high=2.0)
     twin_limit_s: float = param(0.5, "oldest residual of the twin that is accepted", unit="s", low=0.05, high=2.0)
     conductor_limit_s: float = param(0.5, "oldest heartbeat of the conductor", unit="s", low=0.05, high=2.0)
+    markers: bool = param(True, "show volumes, zones and the stop to whoever listens to its markers")
 
 
 class ShieldNode(CellNode):
@@ -84,6 +86,8 @@ class ShieldNode(CellNode):
         self.create_quick_service(ArmProgram, names.ARM_PROGRAM, self._arm_program)
         self.create_quick_service(ClearStop, names.CLEAR_STOP, self._clear_stop)
         self._stops = self.create_publisher(StopRequest, names.STOP_REQUEST, qos.EVENT)
+        if self.params.markers:
+            ShieldMarkers(self, self._profile, lambda: self._shield.snapshot(self.steady_s()))
         self._publish_state()
 
     def start(self) -> None:

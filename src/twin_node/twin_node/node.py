@@ -21,11 +21,13 @@ from industriverse_core.telemetry import ResidualChannel, ResidualSample, Teleme
 from industriverse_msgs.msg import ExecutionTrace, MachineTelemetry, Residual
 from industriverse_msgs.srv import CloseLedger, Predict, Price
 from industriverse_ros import convert, names, qos
+from industriverse_ros.markers import FramePublisher
 from industriverse_ros.node import CellNode, release_realtime, run
 from industriverse_ros.params import param
 from twin_node.account import Account
 from twin_node.calibration import calibrated_prediction
 from twin_node.journal import ResidualJournal
+from twin_node.markers import JobMarkers
 from twin_node.oracle import prediction_of
 from twin_node.price import quote
 from twin_node.tariff import load_tariff
@@ -58,6 +60,7 @@ class TwinParams:
     stock: str = param("", "a mill's blank: x0,y0,z0,x1,y1,z1 in mm, or a YAML file; '' = the profile's")
     tariff: str = param("default", "tariff, by name or YAML path")
     residual_rate_hz: float = param(10.0, "residuals published while telemetry arrives", unit="Hz", low=1.0, high=50.0)
+    markers: bool = param(True, "show the job to whoever listens to its markers")
 
 
 class TwinNode(CellNode):
@@ -90,6 +93,8 @@ class TwinNode(CellNode):
         self._residuals = self.create_publisher(Residual, names.residual(machine), qos.SENSOR)
         self.create_subscription(MachineTelemetry, names.telemetry(machine), self._on_telemetry, qos.SENSOR)
         self.create_subscription(ExecutionTrace, names.execution_trace(machine), self._on_trace, qos.EVENT)
+        self._markers = JobMarkers(self, self._profile, self._twin.moment) if self.params.markers else None
+        self._frames = FramePublisher(self, machine)
         self.create_long_service(Predict, names.PREDICT, self._predict)
         self.create_long_service(Price, names.PRICE, self._price)
         self.create_long_service(CloseLedger, names.CLOSE_LEDGER, self._close_ledger)
@@ -99,6 +104,8 @@ class TwinNode(CellNode):
         builder = getattr(self, "_builder", None)
         if builder is not None:
             builder.join(BUILD_WAIT_S)
+        if getattr(self, "_markers", None) is not None:
+            self._markers.close()
         if hasattr(self, "_journal"):
             self._journal.close()
 
@@ -153,6 +160,7 @@ class TwinNode(CellNode):
             lag_s=self._lag_s,
         )
         self._residuals.publish(convert.residual_to_msg(residual))
+        self._frames.move(sample.position_m, sample.stamp_s)
         self._published_s = received_s
         self._residual_count += 1
 
@@ -179,6 +187,8 @@ class TwinNode(CellNode):
     def _built(self, job_id: str, expectation: Expectation) -> None:
         self._problem = ""
         self._twin.expect(job_id, expectation)
+        if self._markers is not None:
+            self._markers.expect(expectation)
         self._tell_closings()
 
     def _not_built(self, job_id: str, reason: str) -> None:

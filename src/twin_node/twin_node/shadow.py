@@ -162,6 +162,13 @@ class Shadow:
             self._last = sample
         return channels
 
+    def expected(self) -> tuple[int, float, Vector] | None:
+        """Instruction reported, motion clock [s] and planned tool position [m]; None without a job."""
+        if self._timeline is None or not len(self._timeline.program) or self._last is None:
+            return None
+        state = position_at(self._timeline.plan, self._timeline.program, self._clock_s)
+        return self._instruction(self._last), self._clock_s, state.position_m
+
     # --- state ---
 
     def _adopt(self, sample: TelemetrySample) -> None:

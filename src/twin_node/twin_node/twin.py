@@ -10,7 +10,7 @@ from industriverse_core.digest import NO_DIGEST, Digest
 from industriverse_core.errors import ErrorCode, PredictionError
 from industriverse_core.machine import MachineProfile
 from industriverse_core.material import Material
-from industriverse_core.telemetry import ResidualChannel, TelemetrySample, Trace
+from industriverse_core.telemetry import ResidualChannel, TelemetrySample, Trace, Vector
 from twin_node.account import Account
 from twin_node.shadow import Shadow
 from twin_node.timeline import Timeline
@@ -25,6 +25,21 @@ class Expectation:
     timeline: Timeline
     material: Material | None
     prediction: Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a job should be now.
+
+    Attributes:
+        instruction: that is executed, as the machine reports it.
+        clock_s: the job's motion clock [s].
+        position_m: where the plan has the tool at that clock [m].
+    """
+
+    instruction: int
+    clock_s: float
+    position_m: Vector
 
 
 class Twin:
@@ -71,6 +86,11 @@ class Twin:
         """False while a job that is followed waits for its expectation."""
         account = self._accounts.get(job_id)
         return account is None or account.timeline is not None
+
+    def moment(self) -> Moment | None:
+        """Where the job should be now; None while no expected job runs."""
+        expected = self._shadow.expected()
+        return None if expected is None or not self.job_id else Moment(*expected)
 
     def account(self, job_id: str) -> Account:
         """The book of a job. Raises PredictionError (NO_LEDGER) for a job that was not seen or is too old."""
