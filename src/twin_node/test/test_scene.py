@@ -176,6 +176,6 @@ def test_a_mill_is_coloured_by_joules_along_its_path():
     rows = [{"op": Op.STRAIGHT_FEED, "x_m": 0.01 * n, "z_m": -1e-4 * (n % 3), "feed_m_s": 0.01} for n in range(9)]
     picture = picture_of(expected(build_program(rows), mill, metal), mill)
     assert "J/mm" in picture.legend[1].text
-    assert "J/mm³" not in picture.legend[1].text
+    assert "J/mm3" not in picture.legend[1].text
     assert all(math.isfinite(value) for lines in picture.done for value in lines.points_m.ravel())
     assert isinstance(picture.legend[1], Text)

@@ -137,7 +137,8 @@ def _legend(scale: Scale, stride: int, profile: MachineProfile) -> tuple[Marker,
     known = scale.high > scale.low
     values = np.linspace(0.0, TOP_VALUE, LEGEND_STEPS) if known else np.full(LEGEND_STEPS, NO_VALUE)
     colours[:, :3] = ramp_rgb(values) / 255.0
-    said = f"{scale.low:.3g} to {scale.high:.3g} {scale.unit}" if known else "no energy along the path"
+    unit = scale.unit.replace("³", "3")  # rviz draws ASCII
+    said = f"{scale.low:.3g} to {scale.high:.3g} {unit}" if known else "no energy along the path"
     drawn = "" if stride == 1 else f"\nevery {stride}th layer is drawn"
     place = (float(place[0]), float(place[1]), float(centres[-1, 2] + 2.0 * text_m))
     return (
