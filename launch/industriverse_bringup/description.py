@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from industriverse_core.documents import Document, document_names, load_document, named_document
-from industriverse_core.errors import ErrorCode
+from industriverse_core.errors import ErrorCode, ProfileError
 from industriverse_core.machine import load_machine, with_stock
+from industriverse_core.safety import Safety
 from industriverse_core.store import CellPaths
 
 Value = str | int | float | bool
@@ -25,6 +26,7 @@ class VirtualMachine(Document):
 
     speed: float = Field(default=1.0, ge=1.0, le=100.0, description="physics per real time")
     seed: int = Field(default=0, ge=0)
+    control: str = Field(default="", description="unix socket that takes faults (industriverse virtual fault)")
 
 
 class Machine(Document):
@@ -72,6 +74,13 @@ class CellDescription(Document):
     tariff: str = "default"
     job: str = Field(default="", description="what `./cell up` runs as a demonstration")
     doors: Doors | None = Field(default=None, description="for other software; nobody listens where it is left out")
+    safety: Safety | None = Field(default=None, description="people around the machine; left out: nobody is watched")
+    _file: Path | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> Path | None:
+        """Where the description was read from; the shield reads the section `safety` from there again."""
+        return self._file
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,9 @@ def cells_folder() -> Path:
 def load_cell(name: str) -> CellDescription:
     """A description by name or by the path of a YAML file. Raises ProfileError (BAD_CELL)."""
     path = named_document(name, cells_folder(), "cell", ErrorCode.BAD_CELL)
-    return load_document(path, CellDescription, ErrorCode.BAD_CELL)
+    cell = load_document(path, CellDescription, ErrorCode.BAD_CELL)
+    cell._file = path.resolve()  # noqa: SLF001 - of this module's own class
+    return cell
 
 
 def cell_names() -> list[str]:
@@ -140,7 +151,7 @@ def processes(cell: CellDescription, cell_dir: Path, speed: float | None = None)
             Process("doors", "machine_node", "doors_node", "machine_node.doors.node", True, (), parameters, False)
         )
     own: tuple[tuple[str, dict[str, Value]], ...] = (
-        ("shield", {"stock": cell.machine.stock}),
+        ("shield", {"stock": cell.machine.stock, "cell_file": _safety_file(cell)}),
         ("twin", {"tariff": cell.tariff, "stock": cell.machine.stock}),
         ("intent", {"programs_dir": str(_programs_folder(cell))}),
         ("conductor", {"approval": cell.approval}),
@@ -152,6 +163,16 @@ def processes(cell: CellDescription, cell_dir: Path, speed: float | None = None)
     ]
     started.append(_hub(cell, common, machine_id, accelerometer))
     return tuple(started)
+
+
+def _safety_file(cell: CellDescription) -> str:
+    """The description's file for the shield; "" where nobody is watched. Raises ProfileError where it has none."""
+    if cell.safety is None:
+        return ""
+    if cell.file is None:
+        seen = f"cell '{cell.id}' watches people, and was not read from a file."
+        raise ProfileError(ErrorCode.BAD_CELL, seen, "Read it with load_cell.")
+    return str(cell.file)
 
 
 def _hub(cell: CellDescription, common: dict[str, Value], machine_id: str, accelerometer: str) -> Process:
@@ -176,6 +197,7 @@ def _virtual_machine(cell: CellDescription, paths: CellPaths, speed: float) -> P
         f"--stock={cell.machine.stock}",  # it may begin with a minus
         *("--journal", str(paths.machine_journal)),
         "--ros-clock",
+        *(("--control", cell.machine.virtual.control) if cell.machine.virtual.control else ()),
     )
     return Process("virtual_machine", "machine_node", "virtual_machine", "machine_node.virtual.main", False, arguments)
 

@@ -4,7 +4,7 @@ setup(
     name="shield_node",
     version="0.1.0",
     packages=find_packages(exclude=["test"]),
-    package_data={"shield_node": ["**/*.yaml", "py.typed"]},
+    package_data={"shield_node": ["**/*.yaml", "data/*.json", "py.typed"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/shield_node"]),
         ("share/shield_node", ["package.xml"]),

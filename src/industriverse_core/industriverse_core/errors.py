@@ -68,6 +68,8 @@ class ErrorCode(IntEnum):
     MACHINE_LATCHED = 413
     MACHINE_FAULT = 414
     ALREADY_ARMED = 415
+    THREAT = 416
+    PERSON_NEAR = 417
     # 500 machine
     PORT_UNAVAILABLE = 500
     NO_REPLY = 501

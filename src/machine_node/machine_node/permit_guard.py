@@ -29,7 +29,7 @@ class GuardState(IntEnum):
     IDLE = auto()  # no execution
     WAITING = auto()  # an execution was accepted, no valid permit for it has come yet
     LIVE = auto()  # a valid permit is held
-    HOLD = auto()  # it has lapsed less than the grace time ago
+    HOLD = auto()  # it has lapsed less than the grace time ago, or the shield says to wait
     LATCHED = auto()  # stopped until the operator clears it
 
 
@@ -38,6 +38,7 @@ class Event(IntEnum):
 
     ACCEPT = auto()  # an execution begins
     PERMIT = auto()  # an authentic, fresh permit for the executing program
+    PAUSE = auto()  # an authentic, fresh permit for no program: stand still, wait
     EXPIRE = auto()  # the held permit's time is over
     GRACE_OVER = auto()  # so is the grace time
     WAIT_OVER = auto()  # no permit came for an accepted execution
@@ -65,9 +66,11 @@ TABLE = StateTable(
         (GuardState.WAITING, Event.END): GuardState.IDLE,
         (GuardState.LIVE, Event.PERMIT): GuardState.LIVE,
         (GuardState.LIVE, Event.EXPIRE): GuardState.HOLD,
+        (GuardState.LIVE, Event.PAUSE): GuardState.HOLD,
         (GuardState.LIVE, Event.LATCH): GuardState.LATCHED,
         (GuardState.LIVE, Event.END): GuardState.IDLE,
         (GuardState.HOLD, Event.PERMIT): GuardState.LIVE,
+        (GuardState.HOLD, Event.PAUSE): GuardState.HOLD,
         (GuardState.HOLD, Event.GRACE_OVER): GuardState.LATCHED,
         (GuardState.HOLD, Event.LATCH): GuardState.LATCHED,
         (GuardState.HOLD, Event.END): GuardState.IDLE,
@@ -223,6 +226,10 @@ class PermitGuard:
             self._latch(
                 Event.LATCH, Cause(ErrorCode.SHIELD_RESTARTED, "the shield was restarted during the execution.")
             )
+            return
+        if permit.program_digest == NO_DIGEST and self.state in (GuardState.LIVE, GuardState.HOLD):
+            self._go(Event.PAUSE)
+            self._valid_until = now  # nothing moves; the grace time begins anew
             return
         if permit.program_digest != self.digest:
             self.refused[ErrorCode.PERMIT_FOREIGN.name] += 1

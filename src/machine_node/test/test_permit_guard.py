@@ -218,6 +218,27 @@ def test_a_latched_machine_accepts_nothing(world):
     assert world.guard.state is GuardState.LATCHED
 
 
+def test_a_permit_for_no_program_is_a_hold_that_lasts_as_long_as_it_is_said(world):
+    world.live()
+    world.give(program_digest=NO_DIGEST)
+    assert world.guard.state is GuardState.HOLD
+    assert not world.guard.motion_allowed(world.now), "at once, not only when the last permit has lapsed"
+    for _ in range(10):
+        world.pass_time(GRACE_S / 2)
+        world.give(program_digest=NO_DIGEST)
+        assert world.guard.state is GuardState.HOLD
+    world.give()
+    assert world.guard.motion_allowed(world.now)
+    assert world.guard.refused == {}
+
+
+def test_silence_after_a_permit_for_no_program_latches(world):
+    world.live()
+    world.give(program_digest=NO_DIGEST)
+    world.pass_time(GRACE_S)
+    assert world.guard.cause.code is ErrorCode.PERMIT_LAPSED
+
+
 @pytest.mark.parametrize("state", GuardState)
 @pytest.mark.parametrize("event", Event)
 def test_an_absent_transition_raises_and_nothing_else_allows_motion(state, event):

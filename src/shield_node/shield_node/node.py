@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from industriverse_core.errors import ErrorCode, PermitError
 from industriverse_core.machine import load_machine, with_stock
 from industriverse_core.material import resolve_material
 from industriverse_core.permit import PERMIT_PERIOD_S, StopLevel, load_or_create_key
+from industriverse_core.safety import CELL_FRAME, load_safety
 from industriverse_core.store import ProgramStore
 from industriverse_msgs.msg import (
+    Decision,
     JobState,
     MachineTelemetry,
     MotionPermit,
+    PersonsSeen,
+    PowerReading,
     Residual,
     SafetyState,
     SourceHealth,
     StopRequest,
+    VibrationFeatures,
 )
 from industriverse_msgs.srv import ArmProgram, CheckProgram, ClearStop
-from industriverse_ros import convert, names, qos
+from industriverse_ros import convert, convert_decision, names, qos
 from industriverse_ros.node import CellNode, run
 from industriverse_ros.params import param
 from shield_node import gates, memory
 from shield_node.markers import ShieldMarkers
 from shield_node.memory import Memory
+from shield_node.people import people_of
 from shield_node.shield import CONDUCTOR, MACHINE, TWIN, Latch, Shield
+from shield_node.threats.identifier import ThreatIdentifier
 from shield_node.transitions import State
 
 STATE_PERIOD_S = 0.1
+# telemetry drives the ticks, so that no stop waits for a timer; without it they go on a little later than every 50 ms
+TICK_WITHOUT_TELEMETRY_S = 1.2 * PERMIT_PERIOD_S
 MEMORY_FILE = "shield.json"
+REFUSED = "permits_refused."  # begins the keys of refused permits in the machine's diagnostics
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +53,7 @@ class ShieldParams:
     machine: str = param("prusa_mk3s", "machine profile, by name or YAML path")
     stock: str = param("", "a mill's blank: x0,y0,z0,x1,y1,z1 in mm, or a YAML file; '' = the profile's")
     cell_dir: str = param("", "data folder of the cell")
+    cell_file: str = param("", "cell description, for its section 'safety'; '' = no people are watched")
     machine_limit_s: float = param(0.3, "oldest machine telemetry that is accepted", unit="s", low=0.05, high=2.0)
     twin_limit_s: float = param(0.5, "oldest residual of the twin that is accepted", unit="s", low=0.05, high=2.0)
     conductor_limit_s: float = param(0.5, "oldest heartbeat of the conductor", unit="s", low=0.05, high=2.0)
@@ -71,15 +83,24 @@ class ShieldNode(CellNode):
         self._memory_file = paths.directory / MEMORY_FILE
         remembered = memory.load(self._memory_file)
         self.incarnation = max(self.incarnation, remembered.incarnation + 1)  # grows even if the clock steps back
-        self._shield = Shield(machine, key, self.incarnation, limits, remembered.latch)
+        safety = load_safety(Path(self.params.cell_file)) if self.params.cell_file else None
+        people = people_of(safety, self._profile)
+        identifier = ThreatIdentifier(self._profile)
+        self._shield = Shield(machine, key, self.incarnation, limits, remembered.latch, identifier, people)
         self._remembered = Memory()
         self._remember()
         self._shown: tuple[object, ...] = ()
-        self._since_state_s = 0.0
+        self._state_shown_s = 0.0
         self._permits = self.create_publisher(MotionPermit, names.permit(machine), qos.PERMIT)
+        self._decisions = self.create_publisher(Decision, names.decision(machine), qos.SENSOR)
         self._states = self.create_publisher(SafetyState, names.safety_state(machine), qos.STATE)
         self.create_subscription(MachineTelemetry, names.telemetry(machine), self._on_telemetry, qos.SENSOR)
         self.create_subscription(Residual, names.residual(machine), self._on_residual, qos.SENSOR)
+        self.create_subscription(VibrationFeatures, names.vibration(machine), self._on_vibration, qos.SENSOR)
+        self.create_subscription(PowerReading, names.power(machine), self._on_power, qos.SENSOR)
+        self.create_subscription(DiagnosticArray, names.DIAGNOSTICS, self._on_diagnostics, qos.EVENT)
+        if people is not None:
+            self.create_subscription(PersonsSeen, names.PERSONS, self._on_persons, qos.SENSOR)
         self.create_subscription(JobState, names.JOB_STATE, self._on_job_state, qos.EVENT)
         self.create_subscription(StopRequest, names.STOP_REQUEST, self._on_stop_request, qos.EVENT)
         self.create_long_service(CheckProgram, names.CHECK_PROGRAM, self._check_program)
@@ -92,7 +113,7 @@ class ShieldNode(CellNode):
 
     def start(self) -> None:
         """Permits may go out from now on."""
-        self._timer = self.steady_timer(PERMIT_PERIOD_S, self._tick)
+        self._timer = self.steady_timer(TICK_WITHOUT_TELEMETRY_S, self._tick)
 
     def stop(self) -> None:
         """No more permits: the machine stops within their validity."""
@@ -108,11 +129,53 @@ class ShieldNode(CellNode):
             return
         if sample.machine_id == self._profile.id:
             self._shield.observe_telemetry(sample, self.steady_s())
-            self._publish_state_on_change()
+            if self.active:
+                self._timer.reset()
+                self._tick()
+            else:
+                self._publish_state_on_change()
 
     def _on_residual(self, msg: Residual) -> None:
+        try:
+            sample = convert.residual_from_msg(msg)
+        except ValueError as error:
+            self.get_logger().warning(f"residual refused: {error}", throttle_duration_sec=5.0)
+            return
+        if sample.machine_id == self._profile.id:
+            self._shield.observe_residual(sample, self.steady_s())
+
+    def _on_vibration(self, msg: VibrationFeatures) -> None:
+        try:
+            sample = convert.vibration_from_msg(msg)
+        except ValueError as error:
+            self.get_logger().warning(f"vibration refused: {error}", throttle_duration_sec=5.0)
+            return
+        if sample.machine_id == self._profile.id:
+            self._shield.observe_sensor(sample)
+
+    def _on_power(self, msg: PowerReading) -> None:
         if msg.machine_id == self._profile.id:
-            self._shield.observe_source(TWIN, msg.incarnation, self.steady_s())
+            self._shield.observe_sensor(convert.power_from_msg(msg))
+
+    def _on_persons(self, msg: PersonsSeen) -> None:
+        """What cannot be used is no sighting: the sensor falls silent for the shield, and permits end."""
+        try:
+            if msg.header.frame_id != CELL_FRAME:
+                raise KeyError(f"{msg.sensor} in frame '{msg.header.frame_id}' instead of '{CELL_FRAME}'")
+            positions = [(point.x, point.y) for point in msg.positions]
+            now_s = self.steady_s()
+            self._shield.observe_persons(msg.sensor, msg.incarnation, positions, msg.uncertainty_m, now_s)
+        except KeyError as error:  # or a sensor that the cell description does not name
+            self.get_logger().warning(f"sighting refused: {error}", throttle_duration_sec=5.0)
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        """The machine's counts of permits that it has refused."""
+        for status in msg.status:
+            if status.name == f"{self.get_namespace().rstrip('/')}/machine":
+                counts = {item.key: item.value for item in status.values if item.key.startswith(REFUSED)}
+                if all(value.isdecimal() for value in counts.values()):
+                    refused = {key.removeprefix(REFUSED): int(value) for key, value in counts.items()}
+                    self._shield.observe_refused_permits(refused)
 
     def _on_job_state(self, msg: JobState) -> None:
         self._shield.observe_source(CONDUCTOR, msg.incarnation, self.steady_s())
@@ -129,12 +192,17 @@ class ShieldNode(CellNode):
     # --- permits ---
 
     def _tick(self) -> None:
-        permit = self._shield.tick(self.steady_s())
+        """With each telemetry sample, and when none has come."""
+        if not self.active:  # a timer's call can still be on its way
+            return
+        now_s = self.steady_s()
+        permit = self._shield.tick(now_s)
         if permit is not None:
             self._permits.publish(convert.permit_to_msg(permit, self.now_s()))
-        self._since_state_s += PERMIT_PERIOD_S
+        decision = self._shield.decision(now_s, self.steady_s(), self.now_s())
         self._publish_state_on_change()
-        if self._since_state_s >= STATE_PERIOD_S:
+        self._decisions.publish(convert_decision.decision_to_msg(decision))
+        if now_s - self._state_shown_s > STATE_PERIOD_S - 0.5 * PERMIT_PERIOD_S:  # ticks are never on the dot
             self._publish_state()
 
     # --- services ---
@@ -215,7 +283,7 @@ class ShieldNode(CellNode):
                 self.get_logger().warning(text)
             else:
                 self.get_logger().info(text)
-        self._shown, self._since_state_s = shown, 0.0
+        self._shown, self._state_shown_s = shown, self.steady_s()
         latch = snapshot.latch
         self._states.publish(
             SafetyState(

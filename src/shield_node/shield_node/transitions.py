@@ -14,10 +14,11 @@ class Event(IntEnum):
 
     ARM = auto()  # the conductor asks for a program that passed the gates
     DISARM = auto()  # the execution is over
-    FRESH = auto()  # every source is fresh
+    FRESH = auto()  # every source is fresh, and nothing asks to stand still
     STALE = auto()  # a source is older than its limit
-    GRACE_OVER = auto()  # withheld for longer than the grace time
-    STOP = auto()  # a stop request, a restarted source, a fault or latch of the machine
+    HOLD = auto()  # a threat or a person asks to stand still
+    GRACE_OVER = auto()  # withheld for longer than the grace time, or than the longest hold for a person
+    STOP = auto()  # a stop request, a restarted source, a fault or latch of the machine, a threat, a person
     CLEAR = auto()  # the operator's second step
 
 
@@ -39,6 +40,7 @@ TABLE = StateTable(
         (State.ARMED, Event.DISARM): State.IDLE,
         (State.ARMED, Event.STOP): State.LATCHED,
         (State.PERMITTING, Event.STALE): State.WITHHELD,
+        (State.PERMITTING, Event.HOLD): State.WITHHELD,
         (State.PERMITTING, Event.DISARM): State.IDLE,
         (State.PERMITTING, Event.STOP): State.LATCHED,
         (State.WITHHELD, Event.FRESH): State.PERMITTING,
