@@ -29,6 +29,7 @@ from industriverse_core.scene import (
     one_colour,
 )
 from industriverse_core.telemetry import Vector
+from industriverse_core.threats import Decision, Level
 from shield_node.separation import Demand, Point, Separation, Zone, ZoneKind
 from shield_node.transitions import State
 
@@ -37,9 +38,7 @@ WORK_VOLUME, KEEP_OUT, ZONES, PEOPLE, DISTANCE, STATE = (
 )  # fmt: skip
 PLACE, GREY, GREEN, YELLOW, ORANGE, RED = "#5b8def", "#8b95a7", "#37a862", "#e3b505", "#f08c3a", "#e0483e"
 BY_DEMAND = {Demand.RUN: GREEN, Demand.REDUCED: YELLOW, Demand.HOLD: ORANGE, Demand.LATCH: RED}
-BY_STATE = {
-    State.IDLE: GREY, State.ARMED: PLACE, State.PERMITTING: GREEN, State.WITHHELD: ORANGE, State.LATCHED: RED,
-}  # fmt: skip
+BY_LEVEL = {Level.RUN: GREEN, Level.REDUCED: YELLOW, Level.HOLD: ORANGE, Level.STOP1: RED, Level.STOP0: RED}
 BY_KIND = {ZoneKind.STOP: ORANGE, ZoneKind.EXCLUSION: RED}
 MOST_ZONES = 32
 EDGE_SHARE = 0.004  # of the machine's width: lines round volumes
@@ -131,14 +130,19 @@ def people_scene(watched: Watched | None) -> Scene:
     )
 
 
-def state_marker(profile: MachineProfile, state: State, cause: str) -> Text:
-    """State and reason over the machine."""
-    said = "\n".join([state.name, *textwrap.wrap(textwrap.shorten(cause, MOST_CHARACTERS), CHARACTERS)])
+def state_marker(profile: MachineProfile, decision: Decision) -> Text:
+    """State, level and reason over the machine."""
+    state, level = State(decision.state), decision.level
+    head = f"{state.name}, {level.name}" if state not in (State.IDLE, State.ARMED) else state.name
+    if level is Level.REDUCED:
+        head += f" to {decision.speed_scale:.0%}"
+    reason = textwrap.wrap(textwrap.shorten(decision.threat.message, MOST_CHARACTERS), CHARACTERS)
+    colour = {State.IDLE: GREY, State.ARMED: PLACE}.get(state, BY_LEVEL[level])
     x, y, z = profile.kinematics.axes()
     height_m = TEXT_SHARE * _width_m(profile)
-    lines = LINES_ABOVE + said.count("\n")
-    place = (0.5 * (x.minimum + x.maximum), 0.5 * (y.minimum + y.maximum), z.maximum + lines * height_m)
-    return Text(STATE, 0, base_frame(profile.id), place, said, 1.2 * height_m, colour_of(BY_STATE[state]))
+    top_m = z.maximum + (LINES_ABOVE + len(reason)) * height_m
+    place = 0.5 * (x.minimum + x.maximum), 0.5 * (y.minimum + y.maximum), top_m
+    return Text(STATE, 0, base_frame(profile.id), place, "\n".join([head, *reason]), 1.2 * height_m, colour_of(colour))
 
 
 def _width_m(profile: MachineProfile) -> float:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import Point
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from visualization_msgs.msg import MarkerArray
@@ -11,13 +12,32 @@ from visualization_msgs.msg import MarkerArray
 from industriverse_core.frames import CELL, base_frame
 from industriverse_core.machine import Box, load_machine
 from industriverse_core.scene import Removed, colour_of, key_of
+from industriverse_core.threats import Cause, Decision, Level, ThreatEstimate
+from industriverse_msgs.msg import PersonsSeen
 from industriverse_ros import names, qos
 from industriverse_ros.testing import bring_up, spin_until
 from shield_node.node import ShieldNode
-from shield_node.scene import BY_DEMAND, BY_KIND, BY_STATE, MOST_ZONES, Watched, fixed_scene, people_scene, state_marker
+from shield_node.scene import (
+    BY_DEMAND,
+    BY_KIND,
+    BY_LEVEL,
+    GREY,
+    MOST_ZONES,
+    Watched,
+    fixed_scene,
+    people_scene,
+    state_marker,
+)
 from shield_node.separation import Demand, Separation, Zone, ZoneKind
 from shield_node.transitions import State
 
+CELL_FILE = """
+safety:
+  place: [2 m, 3 m]
+  reach: 0.4 m
+  sensors: [{name: floor_camera}]
+  zones: [{name: door, kind: stop, corners: [[9 m, 0 m], [10 m, 0 m], [10 m, 1 m]]}]
+"""
 SQUARE = ((1.0, 1.0), (2.0, 1.0), (2.0, 2.0), (1.0, 2.0))
 
 
@@ -94,24 +114,64 @@ def test_nobody_is_shown_where_nobody_is(watched):
     assert all(isinstance(marker, Removed) for marker in empty)
 
 
+def decided(state, level, message="", scale=1.0):
+    cause = ThreatEstimate(0.0, Cause.NONE, 1.0, 0.0, (), (), message)
+    return Decision(0.0, "m", 1, 1, 0.0, level, scale, cause, int(state))
+
+
 @pytest.mark.parametrize("state", State)
-def test_the_state_has_its_colour_and_its_reason(printer, state):
-    marker = state_marker(printer, state, "the twin is silent since 0.6 s; 0.5 s are allowed.")
-    assert marker.text.splitlines()[0] == state.name
+@pytest.mark.parametrize("level", Level)
+def test_the_state_has_its_reason_above_the_machine(printer, state, level):
+    marker = state_marker(printer, decided(state, level, "the twin is silent since 0.6 s; 0.5 s are allowed."))
+    assert marker.text.splitlines()[0].startswith(state.name)
     assert "the twin is silent" in marker.text
-    assert marker.colour == colour_of(BY_STATE[state])
     assert marker.position_m[2] > printer.kinematics.z.maximum
 
 
+def test_the_colour_is_that_of_the_level(printer):
+    levels = (Level.RUN, Level.REDUCED, Level.HOLD)
+    markers = [state_marker(printer, decided(State.PERMITTING, level, scale=0.4)) for level in levels]
+    assert [marker.colour for marker in markers] == [colour_of(BY_LEVEL[level]) for level in levels]
+    assert markers[1].text == "PERMITTING, REDUCED to 40%"
+    idle = state_marker(printer, decided(State.IDLE, Level.RUN))
+    assert (idle.text, idle.colour) == ("IDLE", colour_of(GREY))
+
+
 def test_a_long_reason_is_wrapped_and_ends(printer):
-    lines = state_marker(printer, State.LATCHED, "word " * 500).text.splitlines()
+    lines = state_marker(printer, decided(State.LATCHED, Level.STOP1, "word " * 500)).text.splitlines()
     assert len(lines) <= 6
     assert max(map(len, lines)) <= 60
 
 
-def test_states_that_differ_in_what_they_allow_differ_in_colour():
-    assert len({BY_STATE[state] for state in (State.PERMITTING, State.WITHHELD, State.LATCHED)}) == 3
+def test_levels_that_differ_in_what_they_allow_differ_in_colour():
+    assert len({BY_LEVEL[level] for level in (Level.RUN, Level.REDUCED, Level.HOLD, Level.STOP1)}) == 4
     assert len(set(BY_DEMAND.values())) == len(BY_DEMAND)
+
+
+def test_the_node_shows_people_and_zones(ros, tmp_path):
+    cell_file = tmp_path / "cell.yaml"
+    cell_file.write_text(CELL_FILE)
+    overrides = {"cell_dir": str(tmp_path), "cell_file": str(cell_file)}
+    shield = bring_up(
+        ShieldNode(parameter_overrides=[Parameter(name, value=value) for name, value in overrides.items()])
+    )
+    viewer, executor, got = ros.create_node("viewer"), SingleThreadedExecutor(), {}
+    executor.add_node(shield)
+    executor.add_node(viewer)
+    topic = names.markers("prusa_mk3s")
+    viewer.create_subscription(MarkerArray, topic, lambda msg: got.update({m.ns: m for m in msg.markers}), qos.STATE)
+    persons = viewer.create_publisher(PersonsSeen, names.PERSONS, qos.SENSOR)
+    seen = PersonsSeen(sensor="floor_camera", positions=[Point(x=2.0, y=2.9)], uncertainty_m=0.05)
+    seen.header.frame_id = CELL
+
+    def shown():
+        persons.publish(seen)
+        return "zones" in got and len(got["people"].points if "people" in got else ()) == 1
+
+    assert spin_until(executor, shown, 20.0)
+    assert got["people"].points[0].y == 2.9
+    assert "0.10 m, HOLD" in got["separation"].text
+    executor.shutdown()
 
 
 def test_the_node_shows_it_to_whoever_looks(ros, tmp_path):
