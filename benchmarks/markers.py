@@ -41,7 +41,7 @@ def run() -> Iterator[dict]:
     yield {"metric": "every n-th layer is drawn", "value": picture.layers_drawn, "unit": "1"}
     view = JobView(profile)
     view.begin(picture)
-    half, later = (Moment(int(picture.last[at]) + 1, 0.0, (0.0, 0.0, 0.0)) for at in (50, 51))
+    half, later = (Moment(int(picture.last[at]) + 1, 0.0, 0.0, (0.0, 0.0, 0.0)) for at in (50, 51))
     scene_s, scene = _timed(lambda: view.scene(half, 0.0))
     whole_s, message = _timed(lambda: scene_to_cdr(scene))
     yield {"metric": "scene", "value": _ms(scene_s), "unit": "ms"}

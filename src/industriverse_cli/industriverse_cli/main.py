@@ -26,6 +26,7 @@ from industriverse_cli import (
 )
 from industriverse_cli.bags import commands as bags
 from industriverse_cli.cell import commands as cell
+from industriverse_cli.cell import forecasting
 from industriverse_cli.corpus import commands as corpus
 from industriverse_cli.output import EXIT_USAGE, complain, exit_status, print_error_json
 from industriverse_cli.report import command as report
@@ -67,6 +68,7 @@ app.command("replay", rich_help_panel=BAG_PANEL)(bags.replay)
 app.add_typer(bags.bag, name="bag", rich_help_panel=BAG_PANEL)
 app.command("submit", rich_help_panel=CELL_PANEL)(cell.submit)
 app.command("jobs", rich_help_panel=CELL_PANEL)(cell.jobs)
+app.command("forecast", rich_help_panel=CELL_PANEL)(forecasting.forecast)
 app.command("stop", rich_help_panel=CELL_PANEL)(cell.stop)
 app.command("clear", rich_help_panel=CELL_PANEL)(cell.clear)
 app.command("serve", rich_help_panel=CELL_PANEL)(serving.serve)

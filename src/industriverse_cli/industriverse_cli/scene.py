@@ -41,5 +41,5 @@ def scene_of(case: Case, done: float, now_s: float) -> Scene:
     if len(case.program):
         clock_s = done * timeline.plan.total_s
         state = position_at(timeline.plan, case.program, clock_s)
-        moment = Moment(state.instruction, clock_s, state.position_m)
+        moment = Moment(state.instruction, clock_s, 0.0, state.position_m)
     return (*fixed_scene(case.profile), *view.scene(moment, now_s))

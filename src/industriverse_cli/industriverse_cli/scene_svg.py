@@ -17,6 +17,11 @@ GROUND = "#242833"
 SLICES = 300  # of depth: what is nearer is drawn later
 COLOUR_STEPS = 48
 THINNEST = 0.6  # [px] of a line
+FONT, CHARACTER, LINE = (
+    1.4,
+    0.85,
+    1.7,
+)  # a font's size, a character, a line, over a capital letter's height
 LEFT_FACE, FRONT_FACE, TOP_FACE = 0.62, 0.78, 1.0  # light on the sides of a box along x, y, z
 FACES = (
     (0, (0, 2, 6, 4)),
@@ -63,6 +68,9 @@ class _View:
     def __init__(self, scene: Sequence[Marker], poses: Mapping[str, Pose]) -> None:
         self._poses = poses
         seen = [project(self._moved(each.frame, points)) for each in scene for points in _extent(each)]
+        for each in scene:
+            if isinstance(each, Text):  # as wide on the screen, wherever one looks from
+                seen.append(project(self._moved(each.frame, np.array([each.position_m]))) + _text_corners(each))
         everything = np.vstack(seen) if seen else np.zeros((1, 3))
         low, high = everything.min(axis=0), everything.max(axis=0)
         size, span = np.array([WIDTH, HEIGHT]), np.maximum((high - low)[:2], 1e-6)
@@ -97,12 +105,14 @@ def _extent(marker: Marker) -> list[np.ndarray]:
         case Solids():
             half = 0.5 * np.array(marker.size_m)
             return [marker.centres_m - half, marker.centres_m + half] if len(marker.centres_m) else []
-        case Text():
-            middle = np.array([marker.position_m])
-            width_m = 0.6 * marker.height_m * max(map(len, marker.text.split("\n")), default=0)
-            half = np.array([0.5 * width_m, 0.0, marker.height_m])
-            return [middle + half, middle - half]
     return []
+
+
+def _text_corners(marker: Text) -> np.ndarray:
+    """From a text's middle to two corners round it, (2, 3) [m], right and down."""
+    lines = marker.text.split("\n")
+    half = 0.5 * marker.height_m * np.array([CHARACTER * max(map(len, lines)), LINE * len(lines), 0.0])
+    return np.array([-half, half])
 
 
 def _lines(view: _View, marker: Lines, shapes: Shapes) -> None:
@@ -154,10 +164,11 @@ def _text(view: _View, marker: Text) -> str:
     pixels, _ = view.pixels(marker.frame, np.array([marker.position_m]))
     x, y = pixels[0]
     ((colour, alpha),) = _css(np.array([marker.colour]), 1)
-    size = marker.height_m * view.scale / 0.7  # a capital letter's share of the font's size
+    size, line_px = FONT * marker.height_m * view.scale, LINE * marker.height_m * view.scale
     lines = marker.text.split("\n")
+    top = y - 0.5 * (len(lines) - 1) * line_px + 0.35 * size  # y is the text's middle, tspans stand on their base line
     spans = "".join(
-        f'<tspan x="{x:.1f}" y="{y + (number - 0.5 * (len(lines) - 1)) * 1.2 * size:.1f}">{escape(line)}</tspan>'
+        f'<tspan x="{x:.1f}" y="{top + number * line_px:.1f}">{escape(line)}</tspan>'
         for number, line in enumerate(lines)
     )
     style = f'font-size="{size:.1f}" fill="{colour}" fill-opacity="{alpha:.2f}"'

@@ -1,6 +1,7 @@
 """The commands for a running cell, over real DDS, against nodes that answer as the conductor and the shield do."""
 
 import json
+import math
 import os
 import threading
 import time
@@ -18,7 +19,7 @@ class FakeCell:
     def __init__(self, rclpy, states=("received", "compiled", "executing", "completed")):
         from rclpy.executors import SingleThreadedExecutor
 
-        from industriverse_msgs.srv import ClearStop, ListJobs, SubmitJob
+        from industriverse_msgs.srv import ClearStop, Forecast, ListJobs, SubmitJob
         from industriverse_ros import names
 
         self.node = rclpy.create_node("fake", namespace="/demo")
@@ -27,6 +28,7 @@ class FakeCell:
         self.node.create_service(SubmitJob, names.SUBMIT_JOB, self.submit)
         self.node.create_service(ListJobs, names.LIST_JOBS, self.list)
         self.node.create_service(ClearStop, names.CLEAR_STOP, self.clear)
+        self.node.create_service(Forecast, names.FORECAST, self.forecast)
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
         self.thread = threading.Thread(target=self.spin, daemon=True)
@@ -65,6 +67,24 @@ class FakeCell:
             return RunJob.Result(job=self.job(self.states[-1]))
 
         self.action = ActionServer(self.node, RunJob, names.RUN_JOB, execute, goal_callback=accept)
+
+    def forecast(self, request, response):
+        from industriverse_msgs.msg import Estimate, ForecastCase
+
+        if request.machine_id == "other":
+            response.error_code, response.error_msg = 604, "no job runs."
+            return response
+        response.job_id, response.instruction, response.duration_s = "job-1", 12, 0.02
+        for number, name in enumerate(request.cases):
+            time_s, energy_j = 100.0 + 25.0 * number, 2e4 + 5e3 * number
+            case = ForecastCase(name=name, peak_power_w=83.2)
+            case.time = Estimate(mean=time_s, low=time_s - 10.0, high=time_s + 10.0)
+            case.energy = Estimate(mean=energy_j, low=0.9 * energy_j, high=1.1 * energy_j)
+            if name == "pause_600":
+                case.time = case.energy = Estimate(mean=math.inf, low=math.inf, high=math.inf)
+            case.violations = ["line 7: the hot end is too cold."] if name == "slower_20" else []
+            response.cases.append(case)
+        return response
 
     def job(self, state):
         from industriverse_msgs.msg import JobState
@@ -185,6 +205,33 @@ def test_jobs(ros, run):
     assert "envelope.axis: too far." in out
     assert status == 0
     assert [job["state"] for job in json.loads(listed)["jobs"]] == ["executing"]
+
+
+def test_forecast(ros, run):
+    with FakeCell(ros):
+        status, out, _ = run("forecast")
+        _, listed, _ = run("forecast", "--case", "as_is", "--case", "slower_20", "--json")
+    assert status == 0
+    rows = {line.split()[0]: line for line in out.splitlines()[1:]}
+    assert rows["as_is"].split()[1:] == ["1:40", "1:30", "to", "1:50", "20.0", "18.0", "to", "22.0", "83", "W"]
+    assert rows["slower_20"].split()[-2:] == ["+0:25", "+5.0"]
+    assert "never ends" in rows["pause_600"]
+    assert "line 7: the hot end is too cold." in out
+    answer = json.loads(listed)
+    assert (answer["job_id"], answer["instruction"]) == ("job-1", 12)
+    assert [case["name"] for case in answer["cases"]] == ["as_is", "slower_20"]
+    assert answer["cases"][0]["time_s_90"] == [90.0, 110.0]
+    assert answer["cases"][1]["violations"] == ["line 7: the hot end is too cold."]
+
+
+def test_forecast_of_what_is_no_what_if_and_without_a_job(ros, run):
+    status, _, error = run("forecast", "--case", "x" * 300)
+    assert status == 2
+    assert "is no what-if. There are: as_is" in error
+    with FakeCell(ros):
+        status, _, error = run("forecast", "--machine", "other")
+    assert status == 2
+    assert error == "industriverse: [NO_FORECAST] no job runs.\n"
 
 
 def test_stop_asks_until_the_shield_latches(ros, run):

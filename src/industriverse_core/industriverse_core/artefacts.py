@@ -111,6 +111,20 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
+class ForecastCase:
+    """How the rest of a running job goes, as it is or with one thing changed. Fields as in ForecastCase.msg.
+
+    Never to end has infinite time and energy.
+    """
+
+    name: str
+    time_s: Estimate  # until the end
+    energy_j: Estimate
+    peak_power_w: float
+    violations: tuple[str, ...] = ()  # limits that would be violated, each a sentence
+
+
+@dataclass(frozen=True, slots=True)
 class Quote:
     """The price of one good part, in `currency`, and its exergy account."""
 

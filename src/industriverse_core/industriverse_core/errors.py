@@ -86,6 +86,7 @@ class ErrorCode(IntEnum):
     CANNOT_PREDICT = 600
     CANNOT_PRICE = 601
     NO_LEDGER = 602
+    NO_FORECAST = 604
     TOO_MANY_VOXELS = 620
     # 700 jobs
     UNKNOWN_JOB = 700

@@ -175,6 +175,7 @@ class Power(Document):
     fan: Watts = Field(default=0.0, ge=0, description="part-cooling fan at full speed")
     hotend_fan: Watts = Field(default=0.0, ge=0, description="always on while the hot end is warm")
     coolant: Watts = Field(default=0.0, ge=0, description="coolant pump, while flood or mist is on")
+    supply: Watts | None = Field(default=None, gt=0, description="power that the machine's supply gives, all together")
     uncertainty: Ratio = Field(default=0.05, ge=0, le=1)
 
 

@@ -181,6 +181,34 @@ def position_at(plan: MotionPlan, program: Program, t: float) -> MotionState:
     return MotionState(index, fraction, path_point(program, index, fraction), speed)
 
 
+def positions_at(plan: MotionPlan, program: Program, times_s: np.ndarray) -> np.ndarray:
+    """Where the tool is at several times of the motion clock, shape (k, 3) [m]; as `position_at` of each.
+
+    Raises ValueError for NaN or an empty program.
+    """
+    if np.isnan(times_s).any() or not len(program):
+        raise ValueError("needs times and a program with instructions")
+    index = np.minimum(np.searchsorted(plan.end_s, times_s, side="left"), len(program) - 1)
+    lasts, length = plan.duration_s[index], plan.length_m[index]
+    since = np.clip(times_s - (plan.end_s[index] - lasts), 0.0, lasts)
+    entry, cruise, leaving = plan.entry_m_s[index], plan.cruise_m_s[index], plan.exit_m_s[index]
+    moves = (length > 0.0) & (cruise > 0.0)
+    slope = np.where(moves, plan.acceleration_m_s2[index], 1.0)
+    rise, fall, left = (cruise - entry) / slope, (cruise - leaving) / slope, lasts - since
+    level = 0.5 * (entry + cruise) * rise + cruise * (since - rise)
+    distance = np.where(left < fall, length - (leaving * left + 0.5 * slope * left**2), level)
+    distance = np.where(since < rise, entry * since + 0.5 * slope * since**2, distance)
+    still = np.where(length > 0.0, 0.0, times_s >= plan.end_s[index])
+    fraction = np.divide(distance, length, out=still, where=moves)
+    columns = [program.columns[name] for name in ("x_m", "y_m", "z_m")]
+    end = np.stack([column[index] for column in columns], axis=1)
+    start = np.stack([np.where(index > 0, column[index - 1], 0.0) for column in columns], axis=1)
+    points = start + fraction[:, None] * (end - start)
+    for k in np.flatnonzero(program.columns["op"][index] == Op.ARC_FEED):
+        points[k] = path_point(program, int(index[k]), float(fraction[k]))
+    return points
+
+
 def path_point(program: Program, index: int, fraction: float) -> Vector:
     """The point [m] at a fraction (0..1) of one instruction's path; arcs and helices are followed."""
     end = np.array([program.columns[name][index] for name in ("x_m", "y_m", "z_m")])

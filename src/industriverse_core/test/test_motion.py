@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from industriverse_core import motion
 from industriverse_core.errors import CoreError, ErrorCode
 from industriverse_core.machine import load_machine
-from industriverse_core.motion import plan_motion, position_at
+from industriverse_core.motion import plan_motion, position_at, positions_at
 from industriverse_core.program import Limit, Op, build_program
 from industriverse_core.units import filament_area_m2
 
@@ -166,6 +166,23 @@ def test_position_follows_the_plan():
     assert position_at(plan, program, 1e9).position_m == pytest.approx((0.06, 0.0, 0.0))
     with pytest.raises(ValueError, match="needs a time"):
         position_at(plan, program, math.nan)
+
+
+@pytest.mark.parametrize("profile", [PRINTER, MILL], ids=lambda each: each.id)
+def test_many_positions_are_those_of_each_time(profile):
+    rows = [
+        line(x=0.03, feed=0.03), {"op": Op.DWELL, "value": 0.5}, {"op": Op.SET_FAN, "value": 0.5},
+        line(x=0.05, y=0.02, feed=0.05), line(feed=0.03), line(x=0.05, y=0.02, z=0.001, feed=0.01),
+        line(x=0.03, y=0.04, feed=0.05, op=Op.ARC_FEED, center_1_m=0.03, center_2_m=0.02, turns=1),
+        line(x=0.0, y=0.0, feed=0.1),
+    ]  # fmt: skip
+    program = build_program(rows)
+    plan = plan_motion(program, profile)
+    times_s = np.concatenate([np.linspace(-1.0, plan.total_s + 1.0, 500), plan.end_s])
+    expected = np.array([position_at(plan, program, float(t)).position_m for t in times_s])
+    np.testing.assert_allclose(positions_at(plan, program, times_s), expected, rtol=0.0, atol=1e-15)
+    with pytest.raises(ValueError, match="times"):
+        positions_at(plan, program, np.array([0.0, math.nan]))
 
 
 def program_for(profile, moves):

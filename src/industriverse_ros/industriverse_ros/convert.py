@@ -132,6 +132,23 @@ def report_from_msg(msg: im.GateReport) -> a.GateReport:
     )
 
 
+def forecast_case_to_msg(case: a.ForecastCase) -> im.ForecastCase:
+    """ForecastCase; violations are cut to what the message holds."""
+    return im.ForecastCase(
+        name=case.name,
+        time=estimate_to_msg(case.time_s),
+        energy=estimate_to_msg(case.energy_j),
+        peak_power_w=case.peak_power_w,
+        violations=[text[:256] for text in case.violations[:8]],
+    )
+
+
+def forecast_case_from_msg(msg: im.ForecastCase) -> a.ForecastCase:
+    """ForecastCase."""
+    time_s, energy_j = estimate_from_msg(msg.time), estimate_from_msg(msg.energy)
+    return a.ForecastCase(msg.name, time_s, energy_j, msg.peak_power_w, tuple(msg.violations))
+
+
 def _subsystems_to_msg(energies: dict[a.Subsystem, a.Estimate]) -> list[im.SubsystemEnergy]:
     return [
         im.SubsystemEnergy(subsystem=int(subsystem), energy_j=estimate_to_msg(energy))

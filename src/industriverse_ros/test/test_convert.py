@@ -31,6 +31,7 @@ PREDICTION = a.Prediction(
     filament_m=estimate(0.5),
     material_kg=estimate(0.0015),
 )
+FORECAST = a.ForecastCase("slower_20", estimate(60.0), estimate(4e4), 83.5, ("line 7: too cold.",))
 QUOTE = a.Quote(DIGEST, "EUR", 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, estimate(2.1), 0.05, 1e6, 9e5, 0.003)
 LEDGER = a.LedgerEntry(
     "J1", "m", DIGEST, 101.0, 1e5, 2e3, 9e4, 7e3, {a.Subsystem.BED: 6e4}, 0.0015, 2.2, "EUR", PREDICTION
@@ -58,6 +59,7 @@ ROUND_TRIPS = [
         convert.report_from_msg,
     ),
     (PREDICTION, convert.prediction_to_msg, convert.prediction_from_msg),
+    (FORECAST, convert.forecast_case_to_msg, convert.forecast_case_from_msg),
     (QUOTE, convert.quote_to_msg, convert.quote_from_msg),
     (LEDGER, lambda entry: convert.ledger_to_msg(entry, 1.0), convert.ledger_from_msg),
     (SAMPLE, convert.telemetry_to_msg, convert.telemetry_from_msg),

@@ -47,7 +47,7 @@ LINES_ABOVE = 6.0  # the text stands over the machine, above the twin's
 CHARACTERS = 60  # of a line of text
 MOST_CHARACTERS = 240
 FLOOR_LINE_M = 0.02
-FLOOR_TEXT_M = 0.12
+FLOOR_TEXT_M = 0.08
 PERSON_M: Vector = (0.45, 0.45, 1.75)  # as a standing figure is drawn
 CHEST_M = 1.2  # height of the line between person and machine
 
@@ -124,7 +124,7 @@ def people_scene(watched: Watched | None) -> Scene:
     x, y, z = line.mean(axis=0).tolist()
     said = f"{distances[nearest]:.2f} m, {watched.separation.demand.name}"
     return (
-        Solids(PEOPLE, 0, CELL, Shape.BALL, feet, PERSON_M, one_colour(colour_of(colour, 0.8))),
+        Solids(PEOPLE, 0, CELL, Shape.BALL, feet, PERSON_M, one_colour(colour_of(colour, 0.5))),
         Lines(DISTANCE, 0, CELL, line, one_colour(colour_of(colour)), FLOOR_LINE_M),
         Text(DISTANCE, 1, CELL, (x, y, z + FLOOR_TEXT_M), said, FLOOR_TEXT_M, colour_of(colour)),
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 
 import pytest
 
@@ -160,6 +161,14 @@ class Machine:
 @pytest.fixture
 def machine(printer, program, pla):
     return Machine(printer, program, pla)
+
+
+@pytest.fixture(scope="session")
+def fine_samples(printer, program, pla):
+    """The job's samples every 0.01 s of motion, without the one that repeats its stamp."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "EULER_S", 0.01)
+        return [sample for sample in Machine(printer, program, pla).run(0.01) if sample.job_id][:-1]
 
 
 @pytest.fixture

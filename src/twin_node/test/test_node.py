@@ -17,9 +17,10 @@ from industriverse_core.errors import CoreError, ErrorCode
 from industriverse_core.store import CellPaths, ProgramStore
 from industriverse_core.telemetry import MachineState, Trace
 from industriverse_msgs.msg import ExecutionTrace, MachineTelemetry, Residual
-from industriverse_msgs.srv import CloseLedger, Predict, Price
+from industriverse_msgs.srv import CloseLedger, Forecast, Predict, Price
 from industriverse_ros import convert, names, qos
 from industriverse_ros.testing import bring_up, spin_until
+from twin_node.lookahead import WHAT_IFS
 from twin_node.node import TwinNode
 
 PERIOD_S = 0.05
@@ -201,6 +202,31 @@ def test_a_job_without_its_program_is_followed_and_says_so(cell, machine):
     assert play(cell, unknown, lambda: len(cell.residuals) > 10)
     assert "followed without its program" in cell.twin.health()[1]
     assert cell.residuals[-1][1].channels[0].sigma > 0.0
+
+
+def test_the_rest_of_a_running_job_is_forecast(cell, machine):
+    answer = cell.call(Forecast, names.FORECAST)
+    assert answer.error_code == ErrorCode.NO_FORECAST
+    assert "no job runs" in answer.error_msg
+    running = [sample for sample in machine.run(2.5) if sample.job_id]
+    halfway = running[: len(running) // 2]
+    assert play(cell, halfway, lambda: cell.twin._twin.job_id == "J1" and cell.twin._twin.account("J1").timeline)
+    cell.publish(running[len(running) // 2])
+    cell.publish(running[len(running) // 2 + 1])
+    here = running[len(running) // 2 + 1]
+    assert spin_until(cell.executor, lambda: cell.twin._twin._stamp_s > here.stamp_s - 1e-3)
+    answer = cell.call(Forecast, names.FORECAST, machine_id="prusa_mk3s")
+    assert (answer.error_code, answer.error_msg, answer.job_id) == (0, "", "J1")
+    assert answer.instruction == here.instruction
+    assert [case.name for case in answer.cases] == list(WHAT_IFS)
+    assert answer.duration_s > 0.0
+    plain = convert.forecast_case_from_msg(answer.cases[0])
+    assert plain.time_s.mean == pytest.approx(running[-1].stamp_s - here.stamp_s, rel=0.03)
+    only = cell.call(Forecast, names.FORECAST, cases=["slower_20"])
+    assert [case.name for case in only.cases] == ["slower_20"]
+    assert only.cases[0].time.mean > plain.time_s.mean
+    assert cell.call(Forecast, names.FORECAST, cases=["tomorrow"]).error_code == ErrorCode.NO_FORECAST
+    assert cell.call(Forecast, names.FORECAST, machine_id="other").error_code == ErrorCode.NO_FORECAST
 
 
 def test_a_twin_without_a_cell_does_not_start(ros):

@@ -34,7 +34,7 @@ def picture(expectation, printer):
 
 
 def moment(expectation, instruction):
-    return Moment(instruction, float(expectation.timeline.plan.end_s[instruction]), (0.05, 0.05, 0.001))
+    return Moment(instruction, float(expectation.timeline.plan.end_s[instruction]), 0.0, (0.05, 0.05, 0.001))
 
 
 def by_kind(scene, namespace):
@@ -132,7 +132,7 @@ def test_a_new_job_takes_every_marker_of_the_old_one_away(picture, expectation, 
     assert {key_of(marker) for marker in view.scene(moment(expectation, 3), 0.0)} == keys
     still = build_program([{"op": Op.DWELL, "value": 1.0}])
     view.begin(picture_of(expected(still, printer, pla), printer))
-    scene = view.scene(Moment(0, 0.0, (0.0, 0.0, 0.0)), 0.0)
+    scene = view.scene(Moment(0, 0.0, 0.0, (0.0, 0.0, 0.0)), 0.0)
     assert {key_of(marker) for marker in scene} == keys
     assert by_kind(scene, "done") == by_kind(scene, "to_do") == []
 
@@ -140,27 +140,27 @@ def test_a_new_job_takes_every_marker_of_the_old_one_away(picture, expectation, 
 def test_the_tool_is_where_the_plan_has_it(picture, expectation, printer):
     view = JobView(printer)
     view.begin(picture)
-    (ball,) = by_kind(view.scene(Moment(9, 0.1, (0.01, 0.02, 0.03)), 0.0), "expected_tool")
+    (ball,) = by_kind(view.scene(Moment(9, 0.1, 0.0, (0.01, 0.02, 0.03)), 0.0), "expected_tool")
     assert ball.frame == base_frame(printer.id)
     assert ball.centres_m.tolist() == [[0.01, 0.02, 0.03]]
 
 
 def test_what_is_left_goes_from_the_whole_prediction_to_nothing(expectation):
     timeline, whole = expectation.timeline, expectation.prediction.time_s
-    start = left_s(expectation, Moment(0, 0.0, (0.0, 0.0, 0.0)), 0.0)
+    start = left_s(expectation, Moment(0, 0.0, 0.0, (0.0, 0.0, 0.0)))
     assert start.mean == pytest.approx(whole.mean)
     assert (start.low, start.high) == (pytest.approx(whole.low), pytest.approx(whole.high))
     last = len(timeline.program) - 1
-    end = left_s(expectation, Moment(last, timeline.plan.total_s, (0.0, 0.0, 0.0)), 1e9)
+    end = left_s(expectation, Moment(last, timeline.plan.total_s, 1e9, (0.0, 0.0, 0.0)))
     assert end.mean == pytest.approx(0.0, abs=1e-6)
     waiting = next(n for n in range(last) if timeline.duration_s[n] > 10.0 and not timeline.plan.duration_s[n])
-    early, late = (left_s(expectation, Moment(waiting, 0.0, (0.0, 0.0, 0.0)), waited).mean for waited in (0.0, 5.0))
+    early, late = (left_s(expectation, Moment(waiting, 0.0, waited, (0.0, 0.0, 0.0))).mean for waited in (0.0, 5.0))
     assert early - late == pytest.approx(5.0 * whole.mean / timeline.total_s)
 
 
 def test_the_end_is_told_as_people_read_it(expectation):
     left = dataclasses.replace(expectation.prediction.time_s, mean=125.0, low=100.0, high=150.0)
-    assert ending_text(left, 0.0) == "ends at 00:02:05 UTC, in 2 min 05 s (1 min 40 s to 2 min 30 s)"
+    assert ending_text(left, 0.0) == "ends at 00:02:05 UTC\nin 2 min 05 s (1 min 40 s to 2 min 30 s)"
 
 
 def test_a_path_that_reaches_too_far_for_voxels_is_drawn_all_the_same(printer, pla):

@@ -21,7 +21,7 @@ from industriverse_core.safety import base_pose, load_safety
 from industriverse_core.store import ProgramStore
 from industriverse_core.telemetry import ResidualChannel, ResidualSample, TelemetrySample
 from industriverse_msgs.msg import ExecutionTrace, MachineTelemetry, Residual
-from industriverse_msgs.srv import CloseLedger, Predict, Price
+from industriverse_msgs.srv import CloseLedger, Forecast, Predict, Price
 from industriverse_ros import convert, names, qos
 from industriverse_ros.markers import FramePublisher
 from industriverse_ros.node import CellNode, release_realtime, run
@@ -29,18 +29,19 @@ from industriverse_ros.params import param
 from twin_node.account import Account
 from twin_node.calibration import calibrated_prediction
 from twin_node.journal import ResidualJournal
+from twin_node.lookahead import chosen, look_ahead
 from twin_node.markers import JobMarkers
 from twin_node.oracle import prediction_of
 from twin_node.price import quote
 from twin_node.tariff import load_tariff
 from twin_node.timeline import build_timeline
-from twin_node.twin import Expectation, Twin
+from twin_node.twin import Expectation, Running, Twin
 from twin_node.warmup import warm_up
 
 INSTRUCTIONS_KEPT = 400_000  # of past simulations, for the job that follows a prediction; about 0.4 kB each
 LAST_SAMPLES_S = 1.0  # how long a ledger waits for the telemetry that says that the job has ended
 BUILD_WAIT_S = 5.0  # and for the simulation of a job that was very short
-CLOSE_LIMIT_S = 2.0  # how long the executor's thread may take to close the books
+CLOSE_LIMIT_S = 2.0  # how long the executor's thread may take to close the books, or to say what runs
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +103,7 @@ class TwinNode(CellNode):
         self.create_long_service(Predict, names.PREDICT, self._predict)
         self.create_long_service(Price, names.PRICE, self._price)
         self.create_long_service(CloseLedger, names.CLOSE_LEDGER, self._close_ledger)
+        self.create_long_service(Forecast, names.FORECAST, self._forecast)
 
     def close(self) -> None:
         """Let a simulation that still runs come to its end."""
@@ -122,6 +124,8 @@ class TwinNode(CellNode):
             "residuals": self._residual_count,
             "lag_ms": f"{self._lag_s * 1e3:.2f}",
             "worst_lag_ms": f"{self._worst_lag_s * 1e3:.2f}",
+            "position_delay_ms": f"{self._twin.alignment.delay_s * 1e3:.0f}",
+            "position_delay_sd_ms": f"{self._twin.alignment.sd_s * 1e3:.0f}",
             "calibrated_by_jobs": len(self._calibration.energy),
         }
         if self._problem:
@@ -224,6 +228,29 @@ class TwinNode(CellNode):
         material = resolve_material(prediction.material, self._profile.kind)
         response.quote = convert.quote_to_msg(quote(prediction, self._profile, material, self._tariff))
         return response
+
+    def _forecast(self, request: Forecast.Request, response: Forecast.Response) -> Forecast.Response:
+        self._check_machine(request.machine_id, ErrorCode.NO_FORECAST)
+        started_s, cases = self.steady_s(), chosen(request.cases)
+        running = self._running()
+        found = look_ahead(running.timeline, running.present, cases, self._calibration, running.prediction)
+        response.job_id, response.instruction = running.job_id, running.present.instruction
+        response.cases = [convert.forecast_case_to_msg(case) for case in found]
+        response.duration_s = self.steady_s() - started_s
+        return response
+
+    def _running(self) -> Running:
+        """What runs now, asked of the executor's thread, to which it belongs."""
+        answer: Future[Running | None] = Future()
+        self.post(lambda: answer.set_result(self._twin.running()))
+        try:
+            running, why = answer.result(CLOSE_LIMIT_S), "no job runs whose program is simulated"
+        except TimeoutError:
+            running, why = None, f"the twin did not say within {CLOSE_LIMIT_S:g} s what runs"
+        if running is None:
+            remedy = "Ask again while a job is executed; its program is simulated in its first seconds."
+            raise PredictionError(ErrorCode.NO_FORECAST, f"{self._profile.id}: {why}.", remedy)
+        return running
 
     def _close_ledger(self, request: CloseLedger.Request, response: CloseLedger.Response) -> CloseLedger.Response:
         self._check_machine(request.machine_id, ErrorCode.NO_LEDGER)

@@ -38,8 +38,15 @@ CLIP = 2.5  # draws lie within this many standard deviations
 
 
 @dataclass(frozen=True, slots=True)
-class _Draws:
-    """Totals of each draw, shape (DRAWS + 1,); the first is the nominal run."""
+class Draws:
+    """Totals of each draw, shape (DRAWS + 1,); the first is the nominal run.
+
+    Attributes:
+        time_s, motion_s: with and without heating, homing and levelling.
+        energy_j: electric energy by subsystem.
+        peak_w, heat_j: highest total power; heat given to the room.
+        mass: factor of the material's mass.
+    """
 
     time_s: np.ndarray
     motion_s: np.ndarray
@@ -47,6 +54,11 @@ class _Draws:
     peak_w: np.ndarray
     heat_j: np.ndarray
     mass: np.ndarray
+
+    @property
+    def electric_j(self) -> np.ndarray:
+        """Electric energy of all subsystems."""
+        return sum(self.energy_j.values(), np.zeros(DRAWS + 1))
 
 
 def predict(
@@ -62,22 +74,21 @@ def predict(
 
 def prediction_of(timeline: Timeline, profile: MachineProfile, material: Material | None) -> Prediction:
     """A timeline's totals with their intervals."""
-    longest = max(LONGEST_STEP_S, timeline.total_s / MAX_STEPS)
-    draws = _draw(aggregate(timeline.course.steps, longest), profile, material)
+    draws = draw(timeline.course.steps, timeline.total_s, profile, material)
     energy_j = timeline.course.energy_j
-    energies = {key: _interval(float(column.sum()), draws.energy_j[key]) for key, column in energy_j.items()}
+    energies = {key: interval(float(column.sum()), draws.energy_j[key]) for key, column in energy_j.items()}
     return Prediction(
         program_digest=timeline.program.digest,
         machine_id=profile.id,
         material=material.id if material else "",
-        time_s=_interval(timeline.total_s, draws.time_s),
-        motion_time_s=_interval(timeline.motion_s, draws.motion_s),
-        energy_j=_interval(timeline.electric_j, sum(draws.energy_j.values(), np.zeros(DRAWS + 1))),
+        time_s=interval(timeline.total_s, draws.time_s),
+        motion_time_s=interval(timeline.motion_s, draws.motion_s),
+        energy_j=interval(timeline.electric_j, draws.electric_j),
         energy_by_subsystem_j=energies,
-        peak_power_w=_interval(timeline.peak_power_w, draws.peak_w),
-        heat_j=_interval(timeline.heat_j, draws.heat_j),
+        peak_power_w=interval(timeline.peak_power_w, draws.peak_w),
+        heat_j=interval(timeline.heat_j, draws.heat_j),
         filament_m=Estimate.exact(timeline.filament_m),  # commanded; what it weighs is uncertain
-        material_kg=_interval(timeline.material_kg, draws.mass),
+        material_kg=interval(timeline.material_kg, draws.mass),
     )
 
 
@@ -99,7 +110,7 @@ def expected_of(timeline: Timeline, profile: MachineProfile, material: Material 
     )
 
 
-def _interval(mean: float, draws: np.ndarray) -> Estimate:
+def interval(mean: float, draws: np.ndarray) -> Estimate:
     """5 % and 95 % quantiles of the draws over the nominal draw, around the mean."""
     nominal = draws[0]
     if mean == 0.0 or nominal == 0.0:
@@ -128,10 +139,16 @@ def _heater_draws(random: np.random.Generator, heater: Heater | None) -> np.ndar
     return table
 
 
-def _draw(steps: Steps, profile: MachineProfile, material: Material | None) -> _Draws:
-    """Simulate the nominal parameters and DRAWS draws of them on aggregated steps."""
+def draw(
+    steps: Steps, total_s: float, profile: MachineProfile, material: Material | None, start_c: np.ndarray | None = None
+) -> Draws:
+    """Simulate the nominal parameters and DRAWS draws of them on aggregated steps.
+
+    `total_s`: how long they take, about; `start_c`: as of `simulate_steps`, default: a cold machine.
+    """
     from twin_node import thermal_kernels as kernels
 
+    steps = aggregate(steps, max(LONGEST_STEP_S, total_s / MAX_STEPS))
     random = np.random.default_rng(SEED)
     machine = np.tile(machine_vector(profile, material), (DRAWS + 1, 1))
     machine[:, kernels.AMBIENT] += AMBIENT_SD_C * (_factors(random, 0.1) - 1.0) / 0.1
@@ -142,7 +159,7 @@ def _draw(steps: Steps, profile: MachineProfile, material: Material | None) -> _
         machine[:, kernels.DENSITY] = 0.0  # the part's temperature changes nothing else
     sums = np.zeros((kernels.RESULT_SIZE + 1, DRAWS + 1))
     if len(steps):
-        start = np.full(3, profile.ambient)
+        start = np.full(3, profile.ambient) if start_c is None else start_c
         kernels.simulate_draws(
             *kernel_columns(steps, profile), _heater_draws(random, profile.hotend), _heater_draws(random, profile.bed),
             machine, start, sums,
@@ -154,7 +171,7 @@ def _draw(steps: Steps, profile: MachineProfile, material: Material | None) -> _
 def _totals(
     random: np.random.Generator, steps: Steps, profile: MachineProfile, material: Material | None,
     machine: np.ndarray, sums: np.ndarray, motion_s: np.ndarray,
-) -> _Draws:  # fmt: skip
+) -> Draws:  # fmt: skip
     """Energies of every draw: the heaters from the simulation, the rest from times and uncertain powers."""
     from twin_node import thermal_kernels as kernels
 
@@ -187,7 +204,7 @@ def _totals(
         energy[Subsystem.HOTEND] = sums[kernels.HOTEND_J]
     if profile.bed is not None:
         energy[Subsystem.BED] = sums[kernels.BED_J]
-    return _Draws(
+    return Draws(
         time_s=time,
         motion_s=motion_s,
         energy_j=energy,

@@ -6,7 +6,6 @@ the one that was finished changes, and nothing else.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 
@@ -159,7 +158,6 @@ class JobView:
         self._profile = profile
         self._picture: JobPicture | None = None
         self._instruction = -1
-        self._since_s = math.nan
 
     def begin(self, picture: JobPicture) -> None:
         """Show another job."""
@@ -175,8 +173,8 @@ class JobView:
         picture = self._picture
         if picture is None or not len(picture.expectation.timeline.program):
             return _empty()
-        if moment is not None and moment.instruction != self._instruction:
-            self._instruction, self._since_s = moment.instruction, now_s
+        if moment is not None:
+            self._instruction = moment.instruction
         finished = int(np.searchsorted(picture.last, self._instruction))  # chunks that end before this instruction
         count = len(picture.last)
         path = [
@@ -197,9 +195,9 @@ class JobView:
         ball = Solids(
             TOOL, 0, frame, Shape.BALL, np.array([moment.position_m]), (0.5 * height_m,) * 3, one_colour(WHITE)
         )
-        left = left_s(picture.expectation, moment, now_s - self._since_s)
+        left = left_s(picture.expectation, moment)
         name = picture.expectation.timeline.program.metadata.name or "program"
-        text = Text(ENDING, 0, frame, above(self._profile, 2.0), f"{name}\n{ending_text(left, now_s)}", height_m, WHITE)
+        text = Text(ENDING, 0, frame, above(self._profile, 2.5), f"{name}\n{ending_text(left, now_s)}", height_m, WHITE)
         return ball, text
 
 
@@ -217,16 +215,13 @@ def above(profile: MachineProfile, lines: float) -> Vector:
     )  # fmt: skip
 
 
-def left_s(expectation: Expectation, moment: Moment, waited_s: float) -> Estimate:
-    """What is left of a job [s]: the rest of its simulated run, in proportion to the calibrated prediction.
-
-    `waited_s` is how long its present instruction runs already; it counts where nothing moves (heating, homing).
-    """
+def left_s(expectation: Expectation, moment: Moment) -> Estimate:
+    """What is left of a job [s]: the rest of its simulated run, in proportion to the calibrated prediction."""
     timeline, index = expectation.timeline, moment.instruction
     if timeline.plan.duration_s[index] > 0.0:
         rest_s = max(0.0, float(timeline.plan.end_s[index]) - moment.clock_s)
     else:
-        rest_s = max(0.0, float(timeline.duration_s[index]) - waited_s)
+        rest_s = max(0.0, float(timeline.duration_s[index]) - moment.in_hand_s)
     left = max(0.0, timeline.total_s - float(timeline.end_s[index])) + rest_s
     whole, total_s = expectation.prediction.time_s, timeline.total_s
     mean, low, high = (value / total_s if total_s > 0.0 else 1.0 for value in (whole.mean, whole.low, whole.high))
@@ -237,4 +232,4 @@ def ending_text(left: Estimate, now_s: float) -> str:
     """When a job ends, as people read it."""
     at = time.strftime("%H:%M:%S", time.gmtime(now_s + left.mean))
     span = f"{duration_text(left.low)} to {duration_text(left.high)}"
-    return f"ends at {at} UTC, in {duration_text(left.mean)} ({span})"
+    return f"ends at {at} UTC\nin {duration_text(left.mean)} ({span})"

@@ -9,6 +9,7 @@ telemetry reports; without one, from the controller.
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +18,10 @@ from industriverse_core.artefacts import Subsystem
 from industriverse_core.machine import Heater as HeaterProfile
 from industriverse_core.machine import MachineProfile
 from industriverse_core.material import Material
-from industriverse_core.motion import position_at
+from industriverse_core.motion import position_at, positions_at
 from industriverse_core.program import MOTION_OPS, Heater
 from industriverse_core.telemetry import MachineState, Quantity, ResidualChannel, TelemetrySample, Vector
+from twin_node.alignment import DELAYS_S, Alignment
 from twin_node.steps import HOTEND_FAN_ON_C
 from twin_node.timeline import Timeline, heater_vector, machine_vector
 
@@ -28,10 +30,33 @@ SENSOR_SD_C = 1.0  # thermistor and its reporting, and the ripple of a real cont
 LATE_SHARE = 0.3  # a real ramp may end later than the model's by this share of its length
 SHORTEST_SETTLING_S = 10.0
 POSITION_SD_M = 2e-4  # rounding of reported positions and of long moves that are split
-ALIGNMENT_SD_S = 0.1  # between the reported instruction and the moment of the sample
+PROGRESS_SD_S = 0.1  # between the reported progress and the moment of the sample
+CLOCKS_KEPT = 64  # samples: longer than the longest delay
 POWER_SMOOTHING_S = 10.0  # meter and model are compared over this time: the heaters' duty is coarse
 METER_SD_W = 2.0
 RIPPLE_SHARE = 0.1  # of a working heater's rated power: its duty beside the ideal controller's
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Where a running job is now.
+
+    Attributes:
+        instruction: in hand.
+        clock_s: the job's motion clock.
+        in_hand_s: time since the instruction was first reported.
+        hotend_c, bed_c: as measured last, by the twin where they are not; air_c: around the machine, by the twin.
+        elapsed_s, energy_j: time and metered energy of the job so far.
+    """
+
+    instruction: int
+    clock_s: float
+    in_hand_s: float
+    hotend_c: float
+    bed_c: float
+    air_c: float
+    elapsed_s: float = 0.0
+    energy_j: float = 0.0
 
 
 @dataclass(slots=True)
@@ -119,6 +144,12 @@ class Shadow:
         self._last: TelemetrySample | None = None
         self._air_c = profile.ambient  # around the machine: the enclosure's, or the room
         self._clock_s = 0.0  # the job's motion clock
+        self._in_hand_s = 0.0  # time since the instruction was first reported
+        self._clocks: deque[tuple[float, float]] = deque(
+            maxlen=CLOCKS_KEPT
+        )  # stamp and motion clock of the last samples
+        self._nowhere_s = -math.inf  # stamp of the last sample for which no place was expected
+        self._alignments = {reported: Alignment() for reported in (True, False)}
         self._first_move = -1  # of a mill's job; before, it homes and goes to where the program begins
         self._period_s = 0.05
         self._expected_w, self._measured_w, self._sigma_w = _Smooth(), _Smooth(), _Smooth()
@@ -128,7 +159,10 @@ class Shadow:
         self._timeline = timeline
         self._machine = machine_vector(self._profile, material)
         self._heaters = {}
-        self._clock_s = 0.0
+        self._clock_s = self._in_hand_s = 0.0
+        self._clocks.clear()
+        self._nowhere_s = -math.inf
+        self._alignments = {reported: Alignment() for reported in (True, False)}
         self._first_move = _first_move(timeline) if self._profile.kind == "mill" else -1
         self._expected_w, self._measured_w, self._sigma_w = _Smooth(), _Smooth(), _Smooth()
 
@@ -147,6 +181,7 @@ class Shadow:
         heater_w = dict.fromkeys(self._heaters, math.nan)
         if 0.0 < dt <= LONGEST_STEP_S:
             self._period_s += 0.1 * (dt - self._period_s)
+            self._in_hand_s = self._in_hand_s + dt if last and sample.instruction == last.instruction else 0.0
             flow_w = self._advance_clock(sample, dt)
             for heater, twin in self._heaters.items():
                 flow = flow_w if heater is Heater.HOTEND else 0.0
@@ -162,14 +197,27 @@ class Shadow:
             self._last = sample
         return channels
 
-    def expected(self) -> tuple[int, float, Vector] | None:
-        """Instruction reported, motion clock [s] and planned tool position [m]; None without a job."""
-        if self._timeline is None or not len(self._timeline.program) or self._last is None:
+    def present(self) -> Present | None:
+        """Where the job is that is followed; None without one, or before its first sample."""
+        timeline, sample = self._timeline, self._last
+        if timeline is None or sample is None or not len(timeline.program):
             return None
-        state = position_at(self._timeline.plan, self._timeline.program, self._clock_s)
-        return self._instruction(self._last), self._clock_s, state.position_m
+        hotend_c, bed_c = (self._heater_c(heater, sample) for heater in (Heater.HOTEND, Heater.BED))
+        return Present(self._instruction(sample), self._clock_s, self._in_hand_s, hotend_c, bed_c, self._air_c)
+
+    @property
+    def alignment(self) -> Alignment:
+        """Delay of the controller's own position reports in this job; without any, of the driver's estimate."""
+        return self._alignments[self._alignments[True].samples > 0]
 
     # --- state ---
+
+    def _heater_c(self, heater: Heater, sample: TelemetrySample) -> float:
+        """As measured, else as the twin has it, else the room's: a heater that is not there."""
+        reading, twin = sample.reading(heater), self._heaters.get(heater)
+        if reading is not None and math.isfinite(reading.temperature_c):
+            return reading.temperature_c
+        return twin.temperature_c if twin is not None else self._profile.ambient
 
     def _adopt(self, sample: TelemetrySample) -> None:
         """Start each heater that the twin does not follow yet from its measured temperature."""
@@ -220,6 +268,7 @@ class Shadow:
             return 0.0
         index, before = self._instruction(sample), self._clock_s
         self._clock_s = self._clock_at(timeline, sample, dt)
+        self._clocks.append((sample.stamp_s, self._clock_s))
         first = int(np.searchsorted(timeline.plan.end_s, before, side="right"))
         if not first < index:
             first = index
@@ -238,7 +287,7 @@ class Shadow:
         low = high - float(plan.duration_s[index])
         here = self._clock_s + dt if sample.state is MachineState.EXECUTING else self._clock_s
         reported = _share(sample.progress) * plan.total_s
-        inside = low + ALIGNMENT_SD_S < reported < high  # progress that counts whole instructions lies at `low`
+        inside = low + PROGRESS_SD_S < reported < high  # progress that counts whole instructions lies at `low`
         return reported if inside else min(max(here, low), high)
 
     # --- channels ---
@@ -251,20 +300,49 @@ class Shadow:
         return ResidualChannel(quantity, twin.temperature_c, measured, twin.sigma_c)
 
     def _position(self, sample: TelemetrySample, last: TelemetrySample | None, dt: float) -> ResidualChannel:
-        """Distance between planned and measured tool; expected 0. Unmeasured without a job, and on a mill's way to
-        where its program begins."""
-        timeline, measured = self._timeline, _measured_position(sample, last)
-        if timeline is None or not len(timeline.program) or measured is None:
-            return ResidualChannel(Quantity.POSITION, 0.0, math.nan, POSITION_SD_M)
+        """Distance between planned and measured tool at the time of the measurement; expected 0.
+
+        Unmeasured without a job, where it homes (it may be anywhere), and on a mill's way to where its program begins.
+        """
+        timeline, (measured, is_report) = self._timeline, _measured_position(sample, last)
+        unmeasured = ResidualChannel(Quantity.POSITION, 0.0, math.nan, POSITION_SD_M)
+        if timeline is None or not len(timeline.program):
+            return unmeasured
         index = self._instruction(sample)
-        if timeline.steps.homing_s[index] > 0.0 or index <= self._first_move:  # where it homes, it may be anywhere
-            return ResidualChannel(Quantity.POSITION, 0.0, math.nan, POSITION_SD_M)
+        if timeline.steps.homing_s[index] > 0.0 or index <= self._first_move:
+            self._nowhere_s = max(self._nowhere_s, sample.stamp_s)
+            return unmeasured
+        alignment = self._alignments[is_report]
+        if measured is None or sample.stamp_s - max(alignment.delay_s, 0.0) <= self._nowhere_s:
+            return unmeasured
         # a sample that repeats a stamp (the clock was late) does not step the twin, and still says where it is
         clock_s = self._clock_s if dt > 0.0 else self._clock_at(timeline, sample, 0.0)
-        state = position_at(timeline.plan, timeline.program, clock_s)
-        speed = max(state.speed_m_s, float(timeline.steps.speed_m_s[state.instruction]))
-        sigma = math.hypot(POSITION_SD_M, speed * math.hypot(ALIGNMENT_SD_S, self._period_s))
-        return ResidualChannel(Quantity.POSITION, 0.0, math.dist(state.position_m, measured), sigma)
+        sd_s = math.hypot(alignment.sd_s, self._period_s)  # clocks and reports come in steps
+        delays_s = alignment.delay_s + np.array([sd_s, 0.0, -sd_s])
+        earlier_s, then_s, later_s = map(float, self._clocks_at(sample, clock_s, delays_s))
+        speed = _highest_speed(timeline, earlier_s, later_s)
+        sigma = math.hypot(POSITION_SD_M, speed * sd_s)
+        off_m = math.dist(position_at(timeline.plan, timeline.program, then_s).position_m, measured)
+        blurred_m = speed * self._period_s
+        if dt > 0.0 and blurred_m > POSITION_SD_M and sample.stamp_s - DELAYS_S[-1] > self._nowhere_s:
+            planned = positions_at(timeline.plan, timeline.program, self._clocks_at(sample, clock_s, DELAYS_S))
+            distances = np.sqrt(((planned - np.array(measured)) ** 2).sum(axis=1))
+            alignment.observe(distances, math.hypot(POSITION_SD_M, blurred_m))
+        return ResidualChannel(Quantity.POSITION, 0.0, off_m, sigma)
+
+    def _clocks_at(self, sample: TelemetrySample, clock_s: float, delays_s: np.ndarray) -> np.ndarray:
+        """The motion clock so much before the sample, or after it if the instruction in hand moves.
+
+        Shape of `delays_s`.
+        """
+        assert self._timeline is not None
+        lasts_s = float(self._timeline.plan.duration_s[self._instruction(sample)])
+        goes_on = sample.state is MachineState.EXECUTING and lasts_s > 0.0
+        after = clock_s + goes_on * np.maximum(-delays_s, 0.0)
+        if not self._clocks:
+            return after
+        stamps, clocks = np.array(self._clocks).T
+        return np.where(delays_s > 0.0, np.interp(sample.stamp_s - delays_s, stamps, clocks), after)
 
     def _power(self, sample: TelemetrySample, heater_w: dict[Heater, float], dt: float) -> ResidualChannel:
         """Watts over the last POWER_SMOOTHING_S seconds."""
@@ -325,11 +403,21 @@ def _share(value: float) -> float:
     return min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0
 
 
-def _measured_position(sample: TelemetrySample, last: TelemetrySample | None) -> Vector | None:
-    """The controller's own report where it is new, else the driver's estimate; None when neither is known."""
+def _highest_speed(timeline: Timeline, begin_s: float, end_s: float) -> float:
+    """Of the tool's moves between two times of the motion clock [m/s]."""
+    ends_s = timeline.plan.end_s
+    first, last = np.minimum(np.searchsorted(ends_s, [begin_s, end_s]), len(ends_s) - 1)
+    return float(timeline.steps.speed_m_s[first : last + 1].max())
+
+
+def _measured_position(sample: TelemetrySample, last: TelemetrySample | None) -> tuple[Vector | None, bool]:
+    """The controller's own report where it is new, else the driver's estimate, and whether it is the report.
+
+    None when neither is known.
+    """
     reported = sample.reported_position_m
     if last is not None and reported != last.reported_position_m and all(map(math.isfinite, reported)):
-        return reported
+        return reported, True
     if all(map(math.isfinite, sample.position_m)):
-        return sample.position_m
-    return None
+        return sample.position_m, False
+    return None, False

@@ -19,6 +19,7 @@ from industriverse_core.motion import MotionPlan
 from industriverse_core.program import Heater, Op, Program
 
 WAIT_NONE, WAIT_HOTEND, WAIT_BED = 0, 1, 2
+STATE = ("wait", "cools", "hotend_target_c", "bed_target_c", "fan", "motors", "spindle", "coolant")  # columns of Steps
 HOTEND_FAN_ON_C = 50.0  # E3D's and Prusa's firmware switch the hot end's fan at 50 degC
 STEP_S = 0.5  # a hot end's time constant is a minute, its controller's period some tenths of a second
 
@@ -113,29 +114,75 @@ def merge_steps(
     count = kernels.cut(
         op, target, value, turns, plan.duration_s, homing_s, leveling_s, spindle_max, longest_s, first, states
     )
-    first, sums = first[:count], np.empty((kernels.SUM_SIZE, count))
-    kernels.add_up(
-        op, *(program.columns[name] for name in ("x_m", "y_m", "z_m", "extrude_m3")), plan.duration_s, plan.length_m,
-        plan.cruise_m_s, np.empty(0) if removed_m3 is None else removed_m3, homing_s, leveling_s, first, sums,
-    )  # fmt: skip
-    steps = Steps(
-        motion_s=sums[kernels.MOTION_S],
-        homing_s=sums[kernels.HOMING_S],
-        dwell_s=sums[kernels.DWELL_S],
-        wait=states[kernels.WAIT, :count].astype(np.int8),
-        cools=states[kernels.COOLS, :count] > 0.0,
-        hotend_target_c=states[kernels.HOTEND_TARGET, :count],
-        bed_target_c=states[kernels.BED_TARGET, :count],
-        fan=states[kernels.FAN, :count],
-        motors=states[kernels.MOTORS, :count] > 0.0,
-        spindle=states[kernels.SPINDLE, :count],
-        coolant=states[kernels.COOLANT, :count] > 0.0,
-        path_m=sums[kernels.PATH_M],
-        speed_m_s=sums[kernels.SPEED_M_S],
-        melted_kg=sums[kernels.MELTED_M3] * (material.density if material else 0.0),
-        removed_m3=sums[kernels.REMOVED_M3],
-    )
+    first, states = first[:count], states[:, :count]
+    sums = _sums(program, plan, profile, removed_m3, first)
+    state = {
+        "wait": states[kernels.WAIT].astype(np.int8),
+        "cools": states[kernels.COOLS] > 0.0,
+        "hotend_target_c": states[kernels.HOTEND_TARGET],
+        "bed_target_c": states[kernels.BED_TARGET],
+        "fan": states[kernels.FAN],
+        "motors": states[kernels.MOTORS] > 0.0,
+        "spindle": states[kernels.SPINDLE],
+        "coolant": states[kernels.COOLANT] > 0.0,
+    }
+    steps = Steps(**state, **_summed(sums, material))
     return MergedSteps(steps, first, len(program), float(sums[kernels.MELTED_M3].sum()))
+
+
+def steps_from(
+    index: int,
+    merged: MergedSteps,
+    program: Program,
+    plan: MotionPlan,
+    profile: MachineProfile,
+    material: Material | None,
+    removed_m3: np.ndarray | None = None,
+) -> MergedSteps:
+    """The merged steps of what begins with one instruction. It is a step of its own; so is what follows it in its step.
+
+    Arguments as those of `merge_steps`, which made `merged`. Raises ValueError for an instruction that is not there.
+    """
+    if not 0 <= index < merged.count:
+        raise ValueError(f"instruction {index} of {merged.count}")
+    at = int(np.searchsorted(merged.first, index, side="right")) - 1
+    end = int(merged.first[at + 1]) if at + 1 < len(merged.first) else merged.count
+    new = [i for i in (index, index + 1) if merged.first[at] < i < end]
+    first = np.concatenate([merged.first[: at + 1], np.array(new, np.int64), merged.first[at + 1 :]])
+    sums = _sums(program, plan, profile, removed_m3, first)
+    kept = first >= index
+    which = np.searchsorted(merged.first, first[kept], side="right") - 1
+    state = {name: getattr(merged.steps, name)[which] for name in STATE}
+    return MergedSteps(Steps(**state, **_summed(sums[:, kept], material)), first[kept], merged.count, merged.melted_m3)
+
+
+def _sums(
+    program: Program, plan: MotionPlan, profile: MachineProfile, removed_m3: np.ndarray | None, first: np.ndarray
+) -> np.ndarray:
+    """What adds up over the instructions of each step, shape (SUM_SIZE, m)."""
+    from twin_node import step_kernels as kernels
+
+    sums, kinematics = np.empty((kernels.SUM_SIZE, len(first))), profile.kinematics
+    kernels.add_up(
+        *(program.columns[name] for name in ("op", "x_m", "y_m", "z_m", "extrude_m3")), plan.duration_s, plan.length_m,
+        plan.cruise_m_s, np.empty(0) if removed_m3 is None else removed_m3, kinematics.homing_time,
+        kinematics.leveling_time, first, sums,
+    )  # fmt: skip
+    return sums
+
+
+def _summed(sums: np.ndarray, material: Material | None) -> dict[str, np.ndarray]:
+    from twin_node import step_kernels as kernels
+
+    return {
+        "motion_s": sums[kernels.MOTION_S],
+        "homing_s": sums[kernels.HOMING_S],
+        "dwell_s": sums[kernels.DWELL_S],
+        "path_m": sums[kernels.PATH_M],
+        "speed_m_s": sums[kernels.SPEED_M_S],
+        "melted_kg": sums[kernels.MELTED_M3] * (material.density if material else 0.0),
+        "removed_m3": sums[kernels.REMOVED_M3],
+    }
 
 
 def _most_steps(program: Program, plan: MotionPlan, profile: MachineProfile, longest_s: float) -> int:

@@ -223,14 +223,16 @@ def simulate(
 ) -> int:  # fmt: skip
     """The whole job. Fills `result`, shape (RESULT_SIZE, n); temperatures are those at the end of each step.
 
-    `start_c`: hot end, bed and air. Returns the first step whose heater cannot reach its target, or -1.
+    `start_c`: hot end, bed and air, and where a part is there already, its temperature and mass [kg]. Returns the first
+    step whose heater cannot reach its target, or -1.
     """
     state = np.zeros(STATE_SIZE)
-    state[:PART] = start_c
+    state[: len(start_c)] = start_c
     enclosed = machine[AIR_CAPACITY] > 0.0
     if not enclosed:
         state[AIR] = machine[AMBIENT]
-    state[PART] = state[AIR]
+    if len(start_c) <= PART:
+        state[PART] = state[AIR]
     longest = AIR_STEP_SHARE * machine[AIR_CAPACITY] / machine[AIR_LOSS] if enclosed else math.inf
     stuck = -1
     for i in range(len(motion_s)):

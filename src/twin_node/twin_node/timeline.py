@@ -282,28 +282,31 @@ def build_timeline(
     removed = removed_m3(program, profile, stock)
     merged = merge_steps(program, plan, profile, material, removed, longest_s)
     start = np.array([*(start_c if start_c is not None else (profile.ambient, profile.ambient)), profile.ambient])
-    result = _simulated(program, profile, material, merged, start)
-    course = _course(profile, material, merged.steps, result)
+    course, stuck = simulate_steps(merged.steps, profile, material, start)
+    if stuck >= 0:
+        raise _unreachable(int(program.columns["line"][merged.first[stuck]]), merged.steps, stuck, profile.ambient)
     timeline = Timeline(program, profile, material, plan, removed, start, merged, course)
     _drive_spindle(timeline)
     return timeline
 
 
-def _simulated(
-    program: Program, profile: MachineProfile, material: Material | None, merged: MergedSteps, start_c: np.ndarray
-) -> np.ndarray:
-    """The thermal kernels' result, shape (RESULT_SIZE, m)."""
+def simulate_steps(
+    steps: Steps, profile: MachineProfile, material: Material | None, start_c: np.ndarray
+) -> tuple[Course, int]:
+    """Run steps through the thermal kernels.
+
+    `start_c`: hot end, bed and air [degC], shape (3,); shape (5,) with the temperature and the mass [kg] of a part that
+    is there already. Returns the course, without what cutting adds to its peaks, and the first step whose heater never
+    reaches its target, -1 = all do.
+    """
     from twin_node import thermal_kernels as kernels
 
-    steps = merged.steps
     result = np.zeros((kernels.RESULT_SIZE, len(steps)))
     stuck = kernels.simulate(
         *kernel_columns(steps, profile), heater_vector(profile.hotend), heater_vector(profile.bed),
         machine_vector(profile, material), start_c, result,
     )  # fmt: skip
-    if stuck >= 0:
-        raise _unreachable(int(program.columns["line"][merged.first[stuck]]), steps, stuck, profile.ambient)
-    return result
+    return _course(profile, material, steps, result), int(stuck)
 
 
 def kernel_columns(steps: Steps, profile: MachineProfile) -> tuple[np.ndarray, ...]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from industriverse_core.artefacts import Prediction
 from industriverse_core.digest import NO_DIGEST, Digest
 from industriverse_core.errors import ErrorCode, PredictionError
 from industriverse_core.machine import MachineProfile
 from industriverse_core.material import Material
+from industriverse_core.motion import position_at
 from industriverse_core.telemetry import ResidualChannel, TelemetrySample, Trace, Vector
 from twin_node.account import Account
-from twin_node.shadow import Shadow
+from twin_node.alignment import Alignment
+from twin_node.shadow import Present, Shadow
 from twin_node.timeline import Timeline
 
 ACCOUNTS_KEPT = 16
@@ -34,12 +36,24 @@ class Moment:
     Attributes:
         instruction: that is executed, as the machine reports it.
         clock_s: the job's motion clock [s].
+        in_hand_s: time since the instruction was first reported [s].
         position_m: where the plan has the tool at that clock [m].
     """
 
     instruction: int
     clock_s: float
+    in_hand_s: float
     position_m: Vector
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Running:
+    """The job that is followed now, and where it is."""
+
+    job_id: str
+    timeline: Timeline
+    present: Present
+    prediction: Prediction | None
 
 
 class Twin:
@@ -82,6 +96,19 @@ class Twin:
         if job_id == self.job_id:
             self._shadow.begin(expectation.timeline, expectation.material)
 
+    def running(self) -> Running | None:
+        """The job that runs now; None without one, or while its program is not simulated yet."""
+        account, present = self._accounts.get(self.job_id), self._shadow.present()
+        if account is None or account.timeline is None or present is None:
+            return None
+        spent = {"elapsed_s": account.time_s - account.set_up_s, "energy_j": account.electric_j - account.set_up_j}
+        return Running(self.job_id, account.timeline, replace(present, **spent), account.prediction)
+
+    @property
+    def alignment(self) -> Alignment:
+        """How late the machine's positions are, as estimated in the present job."""
+        return self._shadow.alignment
+
     def is_expected(self, job_id: str) -> bool:
         """False while a job that is followed waits for its expectation."""
         account = self._accounts.get(job_id)
@@ -89,8 +116,12 @@ class Twin:
 
     def moment(self) -> Moment | None:
         """Where the job should be now; None while no expected job runs."""
-        expected = self._shadow.expected()
-        return None if expected is None or not self.job_id else Moment(*expected)
+        running = self.running()
+        if running is None:
+            return None
+        present, timeline = running.present, running.timeline
+        state = position_at(timeline.plan, timeline.program, present.clock_s)
+        return Moment(present.instruction, present.clock_s, present.in_hand_s, state.position_m)
 
     def account(self, job_id: str) -> Account:
         """The book of a job. Raises PredictionError (NO_LEDGER) for a job that was not seen or is too old."""

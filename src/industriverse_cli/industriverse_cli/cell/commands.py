@@ -32,7 +32,7 @@ class Level(StrEnum):
     STOP0 = "stop0"
 
 
-def _client(cell: str) -> CommandClient:
+def client_of(cell: str) -> CommandClient:
     """A client in the cell's ROS domain; ROS is imported only after the domain is known."""
     from industriverse_core.store import RunningCell
 
@@ -62,7 +62,7 @@ def submit(
     Example: industriverse submit "two small_clip in PETG"
     """
     wanted = _intent(intent)
-    with _client(cell) as client:
+    with client_of(cell) as client:
         job_id = client.submit(wanted, machine, material, quantity)
         if not follow:
             print_json({"job_id": job_id}) if json else print(job_id)
@@ -127,7 +127,7 @@ def jobs(
     """
     from rich.text import Text
 
-    with _client(cell) as client:
+    with client_of(cell) as client:
         found = client.list_jobs(limit)
     if json:
         print_json({"jobs": [job.as_json() for job in found]})
@@ -162,7 +162,7 @@ def stop(
 
     Example: industriverse stop --level hold --reason "check the first layer"
     """  # fmt: skip
-    with _client(cell) as client:
+    with client_of(cell) as client:
         latch = client.stop(level.value, machine, reason, _operator())
     if json:
         print_json({"stopped": True, "latch_id": latch.latch_id, "machine": latch.machine, "cause": latch.cause})
@@ -187,7 +187,7 @@ def clear(
     if not reason.strip():
         raise InputError(ErrorCode.REASON_MISSING, "the reason is empty.", "Say why it is safe now: --reason TEXT")
     name = operator or _operator()
-    with _client(cell) as client:
+    with client_of(cell) as client:
         latch = client.latched(machine, name, reason)
         if not json:
             print(f"latched: {latch.machine}, latch {latch.latch_id}: {latch.cause}")

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from industriverse_core.artefacts import ForecastCase
 from industriverse_core.errors import ErrorCode, PermitError
 from industriverse_core.states import JobStage, state_name
 from industriverse_core.store import RunningCell
 from industriverse_core.units import duration_text, energy_text
 from industriverse_msgs.msg import StopRequest
-from industriverse_msgs.srv import ClearStop, ListJobs
+from industriverse_msgs.srv import ClearStop, Forecast, ListJobs
 from industriverse_ros import names
 from industriverse_ros.client import CellClient
+from industriverse_ros.convert import forecast_case_from_msg
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,16 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
+class ForecastView:
+    """How the rest of a running job goes; times in seconds of the machine, `duration_s` that of the answer."""
+
+    job_id: str
+    instruction: int
+    duration_s: float
+    cases: tuple[ForecastCase, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Latch:
     """A latched stop."""
 
@@ -64,6 +76,12 @@ class CommandClient(CellClient):
     def follow_view(self, job_id: str, on_update: Callable[[JobView], None]) -> JobView:
         """Approve the job if it waits, watch it to its end; its last state."""
         return _job(self.follow(job_id, lambda msg: on_update(_job(msg))))
+
+    def forecast(self, machine: str, cases: list[str]) -> ForecastView:
+        """What the twin expects of the job that runs. Raises PredictionError(NO_FORECAST)."""
+        answer = self.call(Forecast, names.FORECAST, Forecast.Request(machine_id=machine, cases=cases))
+        found = tuple(forecast_case_from_msg(case) for case in answer.cases)
+        return ForecastView(answer.job_id, answer.instruction, answer.duration_s, found)
 
     def stop(self, level: str, machine: str, reason: str, operator: str) -> Latch:
         """Ask for a stop until the shield reports a latch. Raises PermitError when it does not."""
