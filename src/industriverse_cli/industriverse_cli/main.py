@@ -15,11 +15,13 @@ from industriverse_cli import (
     autocorrecting,
     catalogue,
     converting,
+    modelling,
     ports,
     pricing,
     programs,
     serving,
     showing,
+    simulating,
     telemetry,
     virtual,
     voxels,
@@ -52,6 +54,7 @@ app.command("check", rich_help_panel=PROGRAM_PANEL)(programs.check)
 app.command("predict", rich_help_panel=PROGRAM_PANEL)(programs.predict)
 app.command("price", rich_help_panel=PROGRAM_PANEL)(pricing.price)
 app.command("autocorrect", rich_help_panel=PROGRAM_PANEL)(autocorrecting.autocorrect)
+app.command("simulate", rich_help_panel=PROGRAM_PANEL)(simulating.simulate)
 app.command("report", rich_help_panel=PROGRAM_PANEL)(report.report)
 app.command("voxels", rich_help_panel=PROGRAM_PANEL)(voxels.voxels)
 app.command("corpus", rich_help_panel=PROGRAM_PANEL)(corpus.corpus)
@@ -59,6 +62,7 @@ app.command("show", rich_help_panel=PROGRAM_PANEL)(showing.show)
 app.command("convert", rich_help_panel=PROGRAM_PANEL)(converting.convert)
 app.command("machines", rich_help_panel=PROGRAM_PANEL)(catalogue.machines)
 app.command("materials", rich_help_panel=PROGRAM_PANEL)(catalogue.materials)
+app.command("model", rich_help_panel=MACHINE_PANEL)(modelling.model)
 app.command("ports", rich_help_panel=MACHINE_PANEL)(ports.ports)
 app.add_typer(virtual.app, name="virtual", rich_help_panel=MACHINE_PANEL)
 app.command("telemetry", rich_help_panel=BAG_PANEL)(telemetry.telemetry)

@@ -29,6 +29,9 @@ _UNITS: dict[str, dict[str, float]] = {
     "J/m^3": {"J/m^3": 1.0, "J/mm^3": 1e9, "kJ/cm^3": 1e9},
     "J/kg": {"J/kg": 1.0, "kJ/kg": 1e3, "MJ/kg": 1e6},
     "J/(kg K)": {"J/(kg K)": 1.0, "kJ/(kg K)": 1e3},
+    "kg": {"kg": 1.0, "g": 1e-3},
+    "N": {"N": 1.0, "kN": 1e3},
+    "Hz": {"Hz": 1.0, "kHz": 1e3},
     "kg/m^3": {"kg/m^3": 1.0, "g/cm^3": 1e3},
     "rad/s": {"rad/s": 1.0, "rpm": 0.10471975511965977},
     "degC": {"degC": 1.0},
@@ -71,6 +74,9 @@ JoulesPerKelvin = Annotated[float, _quantity("J/K")]
 JoulesPerCubicMetre = Annotated[float, _quantity("J/m^3")]
 JoulesPerKg = Annotated[float, _quantity("J/kg")]
 JoulesPerKgKelvin = Annotated[float, _quantity("J/(kg K)")]
+Kilograms = Annotated[float, _quantity("kg")]
+Newtons = Annotated[float, _quantity("N")]
+Hertz = Annotated[float, _quantity("Hz")]
 KgPerCubicMetre = Annotated[float, _quantity("kg/m^3")]
 RadPerSecond = Annotated[float, _quantity("rad/s")]
 Celsius = Annotated[float, _quantity("degC")]

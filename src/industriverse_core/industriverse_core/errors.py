@@ -87,6 +87,7 @@ class ErrorCode(IntEnum):
     CANNOT_PRICE = 601
     NO_LEDGER = 602
     NO_FORECAST = 604
+    NO_BODY = 603
     TOO_MANY_VOXELS = 620
     # 700 jobs
     UNKNOWN_JOB = 700

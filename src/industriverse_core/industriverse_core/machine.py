@@ -14,10 +14,13 @@ from industriverse_core.documents import (
     Celsius,
     CubicMetresPerSecond,
     Document,
+    Hertz,
     JoulesPerKelvin,
+    Kilograms,
     Metres,
     MetresPerSecond,
     MetresPerSecond2,
+    Newtons,
     RadPerSecond,
     Rate,
     Ratio,
@@ -47,6 +50,10 @@ class Axis(Document):
     max_acceleration: MetresPerSecond2 = Field(gt=0)
     jerk: MetresPerSecond = Field(default=0.0, ge=0, description="instantaneous speed change (classic jerk)")
     home: Metres = Field(default=0.0, description="position after homing")
+    moving_mass: Kilograms | None = Field(default=None, gt=0, description="all that its motors move, carried axes too")
+    friction: Newtons | None = Field(default=None, ge=0, description="of guides and drive, against any motion")
+    max_force: Newtons | None = Field(default=None, gt=0, description="that its motors give at standstill")
+    resonance: Hertz | None = Field(default=None, gt=0, description="eigenfrequency of the moved mass on belt or screw")
 
     @model_validator(mode="after")
     def _ordered(self) -> Axis:
@@ -55,12 +62,21 @@ class Axis(Document):
         return self
 
 
+Structure = Literal["gantry", "moving_table", "bed_slinger", "corexy", "flying_corexy"]
+
+
 class Kinematics(Document):
     """Axes and how the controller's planner takes corners."""
 
     x: Axis
     y: Axis
     z: Axis
+    structure: Structure = Field(
+        default="gantry",
+        description="what carries what. gantry: y carries x carries z carries the tool; moving_table: y moves the "
+        "table, x carries z; bed_slinger: y moves the bed, z carries x; corexy: z moves the bed, y carries x, both by "
+        "two crossed belts; flying_corexy: z carries y carries x, crossed belts",
+    )
     planner: Literal["classic_jerk", "junction_deviation", "square_corner"] = Field(
         description="how corners are taken: Marlin's jerk, GRBL's junction deviation, Klipper's square corner velocity"
     )

@@ -40,6 +40,11 @@ def joint_states(machine_id: str) -> str:
     return f"{machine_id}/joint_states"
 
 
+def expected_joint_states(machine_id: str) -> str:
+    """sensor_msgs/JointState, SENSOR, twin -> all. Joints as in joint_states, effort in N."""
+    return f"{machine_id}/expected_joint_states"
+
+
 def power(machine_id: str) -> str:
     """PowerReading, SENSOR, machine -> all."""
     return f"{machine_id}/power"

@@ -3,12 +3,15 @@
 import dataclasses
 import itertools
 import math
+import sys
 import threading
 import time
 
 import pytest
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 from visualization_msgs.msg import MarkerArray
 
 import industriverse_msgs.msg as im
@@ -175,6 +178,14 @@ def test_the_books_wait_for_the_end_of_the_job(cell, machine, monkeypatch):
     assert cell.twin._closings == []
 
 
+def test_the_body_is_described_to_whoever_looks(cell):
+    got = []
+    topic = names.robot_description("prusa_mk3s")
+    cell.peer.create_subscription(String, topic, lambda msg: got.append(msg.data), qos.STATE)
+    assert spin_until(cell.executor, lambda: got)
+    assert "prusa_mk3s_tool" in got[0]
+
+
 def test_who_looks_sees_the_job(cell, machine):
     cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="prusa_mk3s", material="PLA")
     seen = {}
@@ -251,3 +262,33 @@ def test_a_finished_job_calibrates_the_next_prediction(cell, machine):
     after = cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="prusa_mk3s", material="PLA").prediction
     assert 1.05 < after.energy_j.mean / before.energy_j.mean < 1.2
     assert after.time_s.mean == pytest.approx(before.time_s.mean, rel=0.01)
+
+
+def test_the_body_publishes_where_the_machine_should_be(cell, machine):
+    joints = []
+    cell.peer.create_subscription(JointState, names.expected_joint_states("prusa_mk3s"), joints.append, qos.SENSOR)
+    cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="prusa_mk3s", material="PLA")
+    moving = [sample for sample in machine.run(0.1) if sample.job_id and sample.instruction > 10]
+    assert play(cell, moving, lambda: len(joints) >= 20)
+    message = joints[-1]
+    assert list(message.name) == ["prusa_mk3s_x", "prusa_mk3s_y", "prusa_mk3s_z"]
+    assert len(message.position) == len(message.velocity) == len(message.effort) == 3
+    stamp_s = message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
+    sample = min(moving, key=lambda each: abs(each.stamp_s - stamp_s))
+    assert sample.stamp_s == pytest.approx(stamp_s, abs=1e-6)
+    assert math.dist(message.position, sample.position_m) < 0.02
+    values = cell.twin.health()[2]
+    assert (values["body"], values["planned_collisions"]) == ("follows", 0)
+
+
+def test_the_twin_goes_on_without_mujoco(ros, tmp_path, program, machine, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    cell = Cell(ros, tmp_path)
+    try:
+        assert "MuJoCo" in cell.twin.health()[2]["body"]
+        assert play(cell, machine.run(0.5), lambda: len(cell.residuals) > 5)
+    finally:
+        cell.twin.close()
+        cell.executor.shutdown()
+        for node in (cell.twin._long_node, cell.twin, cell.peer):
+            node.destroy_node()

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from industriverse_core.colours import ramp_rgb
-from industriverse_core.frames import base_frame
-from industriverse_core.machine import load_machine
+from industriverse_core.frames import base_frame, body_transforms, slides_of, tool_frame
+from industriverse_core.machine import load_machine, machine_names
 from industriverse_core.material import load_material
 from industriverse_core.program import COLUMNS, Metadata, Op, Program, build_program, normalise
 from industriverse_core.scene import Lines, Removed, Solids, Text, changes, key_of
+from twin_node.body.model import urdf
 from twin_node.oracle import prediction_of
 from twin_node.scene import CHUNKS, PATH_POINTS, VOXELS, JobView, ending_text, left_s, picture_of
 from twin_node.timeline import build_timeline
@@ -179,3 +180,12 @@ def test_a_mill_is_coloured_by_joules_along_its_path():
     assert "J/mm3" not in picture.legend[1].text
     assert all(math.isfinite(value) for lines in picture.done for value in lines.points_m.ravel())
     assert isinstance(picture.legend[1], Text)
+
+
+@pytest.mark.parametrize("name", machine_names())
+def test_the_links_of_every_body_lead_to_the_tool(name):
+    profile = load_machine(name)
+    links = body_transforms(profile.id, slides_of(urdf(profile)), (0.01, 0.02, 0.03))
+    assert (links[0].parent, links[-1].child) == (base_frame(profile.id), tool_frame(profile.id))
+    assert all(before.child == after.parent for before, after in zip(links, links[1:], strict=False))
+    assert np.sum([each.pose.position_m for each in links], axis=0) == pytest.approx([0.01, 0.02, 0.03])

@@ -5,14 +5,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from industriverse_core.errors import CoreError
+from industriverse_core.frames import Pose
 from industriverse_core.machine import MachineProfile
-from industriverse_ros.markers import MarkerPublisher
+from industriverse_ros.markers import FramePublisher, MarkerPublisher
 from industriverse_ros.node import CellNode, release_realtime
+from twin_node.body.model import urdf
 from twin_node.scene import JobPicture, JobView, picture_of
 from twin_node.twin import Expectation, Moment
 
 PERIOD_S = 1.0
 JOIN_S = 5.0
+
+
+def frames_of(node: CellNode, profile: MachineProfile, base: Pose) -> FramePublisher:
+    """The machine's frames, and its body where it can be modelled."""
+    frames = FramePublisher(node, profile.id, base)
+    try:
+        frames.describe(urdf(profile))
+    except CoreError as error:
+        node.get_logger().info(f"no body is shown: {error}")
+    return frames
 
 
 class JobMarkers:

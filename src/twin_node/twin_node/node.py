@@ -23,14 +23,14 @@ from industriverse_core.telemetry import ResidualChannel, ResidualSample, Teleme
 from industriverse_msgs.msg import ExecutionTrace, MachineTelemetry, Residual
 from industriverse_msgs.srv import CloseLedger, Forecast, Predict, Price
 from industriverse_ros import convert, names, qos
-from industriverse_ros.markers import FramePublisher
 from industriverse_ros.node import CellNode, release_realtime, run
 from industriverse_ros.params import param
 from twin_node.account import Account
+from twin_node.body.node import ExpectedJoints
 from twin_node.calibration import calibrated_prediction
 from twin_node.journal import ResidualJournal
 from twin_node.lookahead import chosen, look_ahead
-from twin_node.markers import JobMarkers
+from twin_node.markers import JobMarkers, frames_of
 from twin_node.oracle import prediction_of
 from twin_node.price import quote
 from twin_node.tariff import load_tariff
@@ -84,6 +84,7 @@ class TwinNode(CellNode):
         self._calibration = self._journal.residuals(self._profile.id)
         warm_up()
         self._twin = Twin(self._profile)
+        self._body = ExpectedJoints(self, self._profile)
         self._expectations: OrderedDict[tuple[Digest, str], Expectation] = OrderedDict()
         self._materials: dict[Digest, str] = {}  # by which material a program was last predicted
         self._lock = threading.Lock()  # guards the two above: services run in their own thread
@@ -99,7 +100,7 @@ class TwinNode(CellNode):
         self.create_subscription(ExecutionTrace, names.execution_trace(machine), self._on_trace, qos.EVENT)
         self._markers = JobMarkers(self, self._profile, self._twin.moment) if self.params.markers else None
         safety = load_safety(Path(self.params.cell_file)) if self.params.cell_file else None
-        self._frames = FramePublisher(self, machine, base_pose(safety, self._profile))
+        self._frames = frames_of(self, self._profile, base_pose(safety, self._profile))
         self.create_long_service(Predict, names.PREDICT, self._predict)
         self.create_long_service(Price, names.PRICE, self._price)
         self.create_long_service(CloseLedger, names.CLOSE_LEDGER, self._close_ledger)
@@ -127,6 +128,7 @@ class TwinNode(CellNode):
             "position_delay_ms": f"{self._twin.alignment.delay_s * 1e3:.0f}",
             "position_delay_sd_ms": f"{self._twin.alignment.sd_s * 1e3:.0f}",
             "calibrated_by_jobs": len(self._calibration.energy),
+            **self._body.values(),
         }
         if self._problem:
             return DiagnosticStatus.WARN, self._problem, values
@@ -150,6 +152,8 @@ class TwinNode(CellNode):
         # three quarters of a period: a telemetry period's jitter must not halve the rate
         if self.active and received_s - self._published_s >= 0.75 / self.params.residual_rate_hz:
             self._publish(sample, channels, received_s)
+        if self.active:  # after the residual, which waits for nothing
+            self._body.observe(sample, self._twin.motion(sample))
 
     def _on_trace(self, msg: ExecutionTrace) -> None:
         self._twin.observe_trace(convert.trace_from_msg(msg))

@@ -210,6 +210,13 @@ class Shadow:
         """Delay of the controller's own position reports in this job; without any, of the driver's estimate."""
         return self._alignments[self._alignments[True].samples > 0]
 
+    def motion(self, sample: TelemetrySample) -> tuple[Timeline, float] | None:
+        """The program that is followed and its motion clock at the last sample; None where there is none, and where
+        the tool may be anywhere."""
+        if self._timeline is None or not len(self._timeline.program) or self._is_lost(self._timeline, sample):
+            return None
+        return self._timeline, self._clock_s
+
     # --- state ---
 
     def _heater_c(self, heater: Heater, sample: TelemetrySample) -> float:
@@ -218,6 +225,11 @@ class Shadow:
         if reading is not None and math.isfinite(reading.temperature_c):
             return reading.temperature_c
         return twin.temperature_c if twin is not None else self._profile.ambient
+
+    def _is_lost(self, timeline: Timeline, sample: TelemetrySample) -> bool:
+        """While it homes, and on a mill's way to where its program begins, the tool may be anywhere."""
+        index = self._instruction(sample)
+        return timeline.steps.homing_s[index] > 0.0 or index <= self._first_move
 
     def _adopt(self, sample: TelemetrySample) -> None:
         """Start each heater that the twin does not follow yet from its measured temperature."""
@@ -308,8 +320,7 @@ class Shadow:
         unmeasured = ResidualChannel(Quantity.POSITION, 0.0, math.nan, POSITION_SD_M)
         if timeline is None or not len(timeline.program):
             return unmeasured
-        index = self._instruction(sample)
-        if timeline.steps.homing_s[index] > 0.0 or index <= self._first_move:
+        if self._is_lost(timeline, sample):
             self._nowhere_s = max(self._nowhere_s, sample.stamp_s)
             return unmeasured
         alignment = self._alignments[is_report]

@@ -80,6 +80,10 @@ class Twin:
                 self._accounts[self.job_id].observe(sample)
         return self._shadow.observe(sample), begun
 
+    def motion(self, sample: TelemetrySample) -> tuple[Timeline, float] | None:
+        """The program that the machine carries out and its motion clock, after `observe`; see Shadow.motion."""
+        return self._shadow.motion(sample)
+
     def observe_trace(self, trace: Trace) -> None:
         """Enter progress into its job's book; also after the job has ended."""
         account = self._accounts.get(trace.job_id)

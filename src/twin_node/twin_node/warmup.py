@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from industriverse_core.machine import load_machine
+from industriverse_core.errors import PredictionError
+from industriverse_core.machine import MachineProfile, load_machine
 from industriverse_core.material import load_material
-from industriverse_core.program import Heater, Op, build_program
+from industriverse_core.motion import plan_motion
+from industriverse_core.program import Heater, Op, Program, build_program
 from twin_node.autocorrect.geometry import deviation
 from twin_node.autocorrect.moves import merge_moves
 from twin_node.autocorrect.travel import shorten_travel
+from twin_node.body.body import Body
 from twin_node.oracle import predict
 from twin_node.shadow import ThermalTwin
 from twin_node.timeline import build_timeline, machine_vector
@@ -15,7 +18,7 @@ from twin_node.voxels import energy_voxels, voxel_edges_m
 
 
 def warm_up() -> None:
-    """Predict and rewrite one tiny job, put it into voxels, step one heater and the air of an enclosure."""
+    """Predict and rewrite one tiny job, put it into voxels, step one heater, the air of an enclosure and a body."""
     from twin_node import thermal_kernels as kernels
 
     profile = load_machine("prusa_mk3s")
@@ -39,3 +42,14 @@ def warm_up() -> None:
     if profile.bed is not None:
         ThermalTwin(profile.bed, 25.0).step(25.0, 60.0, 0.0, 0.0, 1.0)
     kernels.warm_air(machine_vector(profile, None), 25.0, 1.0, 1.0)
+    _move(program, profile)
+
+
+def _move(program: Program, profile: MachineProfile) -> None:
+    """Two steps of the body, where MuJoCo is installed."""
+    try:
+        body = Body(profile)
+    except PredictionError:
+        return
+    body.follow(program, plan_motion(program, profile))
+    body.advance(2)
