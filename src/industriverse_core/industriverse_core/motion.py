@@ -203,9 +203,10 @@ def positions_at(plan: MotionPlan, program: Program, times_s: np.ndarray) -> np.
     columns = [program.columns[name] for name in ("x_m", "y_m", "z_m")]
     end = np.stack([column[index] for column in columns], axis=1)
     start = np.stack([np.where(index > 0, column[index - 1], 0.0) for column in columns], axis=1)
-    points = start + fraction[:, None] * (end - start)
-    for k in np.flatnonzero(program.columns["op"][index] == Op.ARC_FEED):
-        points[k] = path_point(program, int(index[k]), float(fraction[k]))
+    points: np.ndarray = start + fraction[:, None] * (end - start)
+    for arc in np.unique(index[program.columns["op"][index] == Op.ARC_FEED]):
+        on = index == arc
+        points[on] = _follow_arc(program, int(arc), fraction[on], start[on][0], end[on][0], points[on])
     return points
 
 
@@ -215,14 +216,14 @@ def path_point(program: Program, index: int, fraction: float) -> Vector:
     start = np.array([program.columns[name][index - 1] for name in ("x_m", "y_m", "z_m")]) if index else np.zeros(3)
     point = start + fraction * (end - start)
     if program.columns["op"][index] == Op.ARC_FEED:
-        _follow_arc(program, index, fraction, start, end, point)
+        point = _follow_arc(program, index, np.array([fraction]), start, end, point[None, :])[0]
     return float(point[0]), float(point[1]), float(point[2])
 
 
 def _follow_arc(
-    program: Program, index: int, fraction: float, start: np.ndarray, end: np.ndarray, point: np.ndarray
-) -> None:
-    """Put the point's two coordinates of the arc's plane onto the arc; the third is linear already."""
+    program: Program, index: int, fraction: np.ndarray, start: np.ndarray, end: np.ndarray, points: np.ndarray
+) -> np.ndarray:
+    """Put the k points' two coordinates of the arc's plane onto the arc; the third is linear already. Shape (k, 3)."""
     from industriverse_core.motion_arcs import arc_sweep, plane_axes
 
     a, b, _ = plane_axes(int(program.columns["target"][index]))
@@ -231,7 +232,8 @@ def _follow_arc(
     r0, r1 = math.hypot(start[a] - c1, start[b] - c2), math.hypot(end[a] - c1, end[b] - c2)
     angle = math.atan2(start[b] - c2, start[a] - c1) + fraction * sweep
     radius = r0 + fraction * (r1 - r0)
-    point[a], point[b] = c1 + radius * math.cos(angle), c2 + radius * math.sin(angle)
+    points[:, a], points[:, b] = c1 + radius * np.cos(angle), c2 + radius * np.sin(angle)
+    return points
 
 
 def trapezoid_at(
