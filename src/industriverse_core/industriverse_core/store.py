@@ -71,6 +71,11 @@ class CellPaths:
         return self.directory / "cell.json"
 
     @property
+    def description(self) -> Path:
+        """The cell description that the shield goes by, where it watches people."""
+        return self.directory / "cell.yaml"
+
+    @property
     def log(self) -> Path:
         """Folder of the processes' standard output and error."""
         return self.directory / "log"

@@ -1,6 +1,7 @@
 """What a shield must not forget when its process ends: its last incarnation and a latched stop.
 
-One small JSON file in the cell's folder, written whole before the latch is shown to anyone.
+One small JSON file in the cell's folder, written whole before the latch is shown to anyone. Beside it the cell
+description that the shield goes by, for whoever records the cell.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from industriverse_core.documents import MAX_DOCUMENT_BYTES
 from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.files import read_bytes, replace_file
 from industriverse_core.permit import StopLevel
@@ -53,3 +55,11 @@ def save(path: Path, memory: Memory) -> None:
     if latch is not None:
         kept = {"id": latch.latch_id, "level": int(latch.level), "code": int(latch.code), "cause": latch.cause}
     replace_file(path, json.dumps({"incarnation": memory.incarnation, "latch": kept}).encode(), mode=0o600)
+
+
+def keep_description(source: Path | None, kept: Path) -> None:
+    """Copy the cell description to where recordings find it; without one, remove that of an earlier start."""
+    if source is None:
+        kept.unlink(missing_ok=True)
+    else:
+        replace_file(kept, read_bytes(source, MAX_DOCUMENT_BYTES), mode=0o644)

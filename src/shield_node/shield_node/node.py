@@ -85,7 +85,9 @@ class ShieldNode(CellNode):
         self._memory_file = paths.directory / MEMORY_FILE
         remembered = memory.load(self._memory_file)
         self.incarnation = max(self.incarnation, remembered.incarnation + 1)  # grows even if the clock steps back
-        safety = load_safety(Path(self.params.cell_file)) if self.params.cell_file else None
+        cell_file = Path(self.params.cell_file) if self.params.cell_file else None
+        safety = load_safety(cell_file) if cell_file is not None else None
+        memory.keep_description(cell_file, paths.description)
         people = people_of(safety, self._profile)
         identifier = ThreatIdentifier(self._profile)
         self._shield = Shield(machine, key, self.incarnation, limits, remembered.latch, identifier, people)

@@ -49,7 +49,7 @@ RUN = Response()
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row: the level for a cause from a probability and a severity on, once the estimate has said so for `lasts_s`."""
+    """One row: the level for a cause, once the estimate has been so likely and so severe for `lasts_s`."""
 
     cause: Cause
     probability: float

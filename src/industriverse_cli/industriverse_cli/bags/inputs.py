@@ -16,7 +16,9 @@ from industriverse_core.artefacts import GateReport, ProgramRef
 from industriverse_core.digest import Digest
 from industriverse_core.errors import ErrorCode, JobError
 from industriverse_core.permit import Permit
-from industriverse_core.telemetry import ResidualSample, TelemetrySample
+from industriverse_core.safety import CELL_FRAME
+from industriverse_core.telemetry import PowerSample, ResidualSample, TelemetrySample, VibrationSample
+from industriverse_core.threats import Decision
 
 PACKAGE = "industriverse_msgs/msg/"
 
@@ -66,7 +68,28 @@ class SafetySeen:
     sources: tuple[SourceSeen, ...]
 
 
-Value = TelemetrySample | ResidualSample | Heartbeat | StopAsked | SafetySeen | Permit
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """PersonsSeen, in the cell's frame; a sighting in another one is dropped, as the shield does."""
+
+    sensor: str
+    incarnation: int
+    positions: tuple[tuple[float, float], ...]
+    uncertainty_m: float
+
+
+Value = (
+    TelemetrySample
+    | ResidualSample
+    | VibrationSample
+    | PowerSample
+    | Sighting
+    | Heartbeat
+    | StopAsked
+    | SafetySeen
+    | Permit
+    | Decision
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +177,7 @@ def _add_new_fields(kind: Any, name: str) -> None:
 def _converters() -> dict[str, Callable[[Any], Value]]:
     """How each message becomes a value, by type."""
     try:
-        from industriverse_ros import convert
+        from industriverse_ros import convert, convert_decision
     except ImportError as error:
         raise JobError(
             ErrorCode.SERVICE_UNAVAILABLE,
@@ -176,7 +199,17 @@ def _converters() -> dict[str, Callable[[Any], Value]]:
             sources,
         )  # fmt: skip
 
+    def sighting(msg: Any) -> Sighting:
+        if msg.header.frame_id != CELL_FRAME:
+            raise ValueError(f"a sighting in frame '{msg.header.frame_id}'")
+        positions = tuple((point.x, point.y) for point in msg.positions)
+        return Sighting(msg.sensor, msg.incarnation, positions, msg.uncertainty_m)
+
     return {
+        f"{PACKAGE}Decision": convert_decision.decision_from_msg,
+        f"{PACKAGE}PersonsSeen": sighting,
+        f"{PACKAGE}VibrationFeatures": convert.vibration_from_msg,
+        f"{PACKAGE}PowerReading": convert.power_from_msg,
         f"{PACKAGE}MachineTelemetry": convert.telemetry_from_msg,
         f"{PACKAGE}Residual": convert.residual_from_msg,
         f"{PACKAGE}MotionPermit": convert.permit_from_msg,

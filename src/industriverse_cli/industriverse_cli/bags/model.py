@@ -10,6 +10,7 @@ ENDING = ".mcap"
 METADATA_FILE = "metadata.yaml"
 RESERVE_FILE = ".reserve"
 PROGRAMS = "programs/"  # where attached programs lie in a bag, as <digest>.arrow
+CELL = "cell.yaml"  # the cell description, where people are watched
 MACHINES = "machines/"  # and machine profiles, as <id>.yaml
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from industriverse_cli.bags.metadata import BagInformation
-from industriverse_cli.bags.model import MACHINES, PROGRAMS, Attachment, BagMessage, Topic
+from industriverse_cli.bags.model import CELL, MACHINES, PROGRAMS, Attachment, BagMessage, Topic
 from industriverse_cli.bags.writer import BagWriter
 from industriverse_core.errors import CoreError, InputError
 from industriverse_core.files import read_bytes
@@ -161,11 +161,10 @@ class Recording:
                 self._absent.add(file.name)
 
 
-def profile_attachments(machine_id: str) -> tuple[Attachment, ...]:
-    """The machine's profile as it ships, if it does; the gates judge by it."""
+def profile_attachments(machine_id: str, description: Path) -> tuple[Attachment, ...]:
+    """What decisions go by: the machine's profile as it ships, and the cell description; each if there is one."""
     from industriverse_core.machine import MACHINE_FOLDER
 
     path = MACHINE_FOLDER / f"{machine_id}.yaml"
-    if not path.is_file():
-        return ()
-    return (Attachment(f"{MACHINES}{path.name}", "application/yaml", path.read_bytes()),)
+    files = ((f"{MACHINES}{path.name}", path), (CELL, description))
+    return tuple(Attachment(name, "application/yaml", file.read_bytes()) for name, file in files if file.is_file())

@@ -48,6 +48,8 @@ def _compared(found: Verdicts) -> list[tuple[str, str, Comparison]]:
         rows.append((shield.machine_id, "shield's state", shield.comparison))
         rows.append((shield.machine_id, "shield's cause", shield.causes))
         rows.append((shield.machine_id, "permits", shield.permits))
+        if shield.decisions.moments:
+            rows.append((shield.machine_id, "decisions", shield.decisions))
     rows += [(guard.machine_id, "permit guard", guard.comparison) for guard in found.guards]
     return rows
 
@@ -80,6 +82,9 @@ def verdicts_json(folder: Path, found: Verdicts) -> dict[str, Any]:
     return {
         "folder": str(folder), "digest": found.digest, "agree": found.agree, "counts": found.counts,
         "compared": compared,
+        "probabilities": {
+            shield.machine_id: {"exact": shield.exact, "widest": shield.widest} for shield in found.shields
+        },
         "gates": gates, "guards": guards, "unreadable": found.unreadable, "transitions": list(found.transitions),
     }  # fmt: skip
 
@@ -110,6 +115,10 @@ def print_verdicts(folder: Path, found: Verdicts) -> None:
         agrees = "again" if gate.agree else f"now {gate.again}"
         rows[f"gates: {gate.name}"] = f"{gate.recorded}, {agrees if gate.again else f'not checked again: {gate.why}'}"
     for shield in found.shields:
+        if shield.decisions.moments:
+            exact = f"{shield.exact} of {shield.decisions.moments}"
+            same = f"{exact} are the recorded ones to the last bit; largest difference {shield.widest:.2g}"
+            rows[f"{shield.machine_id} probabilities"] = same
         if shield.unknown_sources:
             rows[f"{shield.machine_id} not replayed"] = ", ".join(sorted(shield.unknown_sources))
     if found.unreadable:

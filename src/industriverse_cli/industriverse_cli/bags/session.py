@@ -62,8 +62,9 @@ def record_cell(
         raise InputError(ErrorCode.USAGE, seen, f"Allow {MIN_SIZE_BYTES} or more.")
     running = RunningCell.find(cell)
     node = ros_module("industriverse_cli.bags.node")
-    writer = BagWriter(folder, bounds, compress, profile_attachments(running.machine))
-    recording = Recording(writer, CellPaths(cell_directory(cell)).programs)
+    paths = CellPaths(cell_directory(cell))
+    writer = BagWriter(folder, bounds, compress, profile_attachments(running.machine, paths.description))
+    recording = Recording(writer, paths.programs)
     wanted = node.Wanted(running.namespace, everything, topics)
     try:
         with until_told() as go_on, node.Recorder(running.domain_id, wanted, recording) as recorder:

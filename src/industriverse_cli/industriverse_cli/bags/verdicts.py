@@ -16,16 +16,20 @@ from typing import Any
 
 from industriverse_cli.bags.guard_again import GuardAgain
 from industriverse_cli.bags.inputs import Decoder, Heartbeat, SafetySeen
-from industriverse_cli.bags.model import MACHINES, PROGRAMS, Attachment
+from industriverse_cli.bags.model import CELL, MACHINES, PROGRAMS, Attachment
 from industriverse_cli.bags.reader import Bag
 from industriverse_cli.bags.shield_again import ShieldAgain
 from industriverse_core.artefacts import GateReport, ProgramRef
 from industriverse_core.digest import Digest, canonical_json, short
 from industriverse_core.errors import CoreError
+from industriverse_core.machine import MachineProfile, load_machine
+from industriverse_core.safety import Safety, load_safety
 from industriverse_core.telemetry import TelemetrySample
+from industriverse_core.threats import Decision
 
 FORMAT = 1  # of the lines; a change gives other digests
-PASSING = frozenset(("now_s", "sources", "accepted", "refused_permits"))  # what changes without a decision
+# what changes without a decision
+PASSING = frozenset(("now_s", "sources", "accepted", "refused_permits", "tick", "probability", "permit"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,8 @@ class Verdicts:
     @property
     def agree(self) -> bool:
         """The logic decides as was decided live."""
-        compared = [item.comparison for item in (*self.shields, *self.guards)] + [item.permits for item in self.shields]
+        compared = [item.comparison for item in (*self.shields, *self.guards)]
+        compared += [each for item in self.shields for each in (item.permits, item.decisions)]
         return all(each.agree for each in compared) and all(gate.agree for gate in self.gates)
 
 
@@ -83,12 +88,19 @@ def decide(bag: Bag, key: bytes | None = None, on_line: Callable[[bytes], object
     """
     account = _Account(on_line)
     decoder = Decoder(bag)
-    machines, gates, reports = _jobs(bag, decoder)
+    machines, gates, reports, deciding = _jobs(bag, decoder)
     account.add({"what": "bag", "machine": "", "format": FORMAT, "machines": machines, "key": key is not None})
     for gate in gates:
         about = {"program": gate.program, "verdict": gate.again, "why": gate.why}
         account.add({"what": "gate", "machine": gate.machine_id, **about})
-    shields = {machine: ShieldAgain(machine, reports) for machine in machines}
+    attached = {item.name: item for item in bag.attachments()}
+    safety = _safety(attached)
+    shields = {
+        machine: ShieldAgain(machine, reports, _profile(machine, attached), safety)
+        if machine in deciding
+        else ShieldAgain(machine, reports)
+        for machine in machines
+    }
     guards = {machine: GuardAgain(machine, key) for machine in machines}
     for item in decoder.inputs():
         for machine in machines:
@@ -141,14 +153,18 @@ class _Checked:
     material: str
 
 
-def _jobs(bag: Bag, decoder: Decoder) -> tuple[list[str], list[GateVerdict], list[GateReport]]:
-    """The machines of a bag, its programs through the gates, and the reports that the shield remembers."""
+def _jobs(bag: Bag, decoder: Decoder) -> tuple[list[str], list[GateVerdict], list[GateReport], set[str]]:
+    """The machines of a bag, its programs through the gates, the reports that the shield remembers, and the machines
+    whose shield has published its decisions."""
     machines: set[str] = set()
+    deciding: set[str] = set()
     checked: dict[tuple[Digest, str], _Checked] = {}
     for item in decoder.inputs():
         value = item.value
         if isinstance(value, (SafetySeen, TelemetrySample)):
             machines.add(value.machine_id)
+        elif isinstance(value, Decision):
+            deciding.add(value.machine_id)
         elif isinstance(value, Heartbeat) and value.program is not None and value.report is not None:
             place = (value.program.digest, value.report.machine_id)
             checked[place] = _Checked(value.program, value.report, value.material)
@@ -159,7 +175,7 @@ def _jobs(bag: Bag, decoder: Decoder) -> tuple[list[str], list[GateVerdict], lis
         gate, report = _through_the_gates(each, attached)
         gates.append(gate)
         reports.append(replace(report, machine_id=machine_id))
-    return sorted(machines), gates, reports
+    return sorted(machines), gates, reports, deciding
 
 
 def _through_the_gates(checked: _Checked, attached: Mapping[str, Attachment]) -> tuple[GateVerdict, GateReport]:
@@ -179,23 +195,38 @@ def _through_the_gates(checked: _Checked, attached: Mapping[str, Attachment]) ->
 
 
 def _check(attachment: Attachment, checked: _Checked, attached: Mapping[str, Attachment]) -> GateReport:
-    from industriverse_core.machine import load_machine
     from industriverse_core.material import resolve_material
     from industriverse_core.program import read_program
     from shield_node import gates
 
-    machine_id = checked.report.machine_id
-    profile_file = attached.get(f"{MACHINES}{machine_id}.yaml")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "program.arrow"
         path.write_bytes(attachment.data)
         program = read_program(path, checked.ref.digest)
-        machine = machine_id
-        if profile_file is not None:
-            machine = str(Path(folder) / "machine.yaml")
-            Path(machine).write_bytes(profile_file.data)
-        profile = load_machine(machine)
+    profile = _profile(checked.report.machine_id, attached)
     return gates.check(program, profile, resolve_material(checked.material, profile.kind))
+
+
+def _profile(machine_id: str, attached: Mapping[str, Attachment]) -> MachineProfile:
+    """The attached profile, else the one that ships. Raises ProfileError."""
+    profile_file = attached.get(f"{MACHINES}{machine_id}.yaml")
+    if profile_file is None:
+        return load_machine(machine_id)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "machine.yaml"
+        path.write_bytes(profile_file.data)
+        return load_machine(str(path))
+
+
+def _safety(attached: Mapping[str, Attachment]) -> Safety | None:
+    """The safety part of the attached cell description. Raises ProfileError."""
+    description = attached.get(CELL)
+    if description is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / CELL
+        path.write_bytes(description.data)
+        return load_safety(path)
 
 
 __all__ = ["GateVerdict", "Verdicts", "decide"]
