@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -187,5 +188,5 @@ def test_the_links_of_every_body_lead_to_the_tool(name):
     profile = load_machine(name)
     links = body_transforms(profile.id, slides_of(urdf(profile)), (0.01, 0.02, 0.03))
     assert (links[0].parent, links[-1].child) == (base_frame(profile.id), tool_frame(profile.id))
-    assert all(before.child == after.parent for before, after in zip(links, links[1:], strict=False))
+    assert all(before.child == after.parent for before, after in pairwise(links))
     assert np.sum([each.pose.position_m for each in links], axis=0) == pytest.approx([0.01, 0.02, 0.03])
