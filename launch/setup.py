@@ -12,6 +12,7 @@ setup(
         ("share/industriverse_bringup", ["package.xml"]),
         ("share/industriverse_bringup/launch", glob("launch/*.launch.py")),
         ("share/industriverse_bringup/config", glob("config/*.xml")),
+        ("share/industriverse_bringup/rviz", glob("rviz/*.rviz")),
         ("share/industriverse_bringup/config/cells", glob("config/cells/*.yaml")),
     ],
     install_requires=["setuptools"],

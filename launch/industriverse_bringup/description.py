@@ -153,7 +153,7 @@ def processes(cell: CellDescription, cell_dir: Path, speed: float | None = None)
         )
     own: tuple[tuple[str, dict[str, Value]], ...] = (
         ("shield", {"stock": cell.machine.stock, "cell_file": _safety_file(cell), "envelope": cell.machine.envelope}),
-        ("twin", {"tariff": cell.tariff, "stock": cell.machine.stock}),
+        ("twin", {"tariff": cell.tariff, "stock": cell.machine.stock, "cell_file": _safety_file(cell)}),
         ("intent", {"programs_dir": str(_programs_folder(cell))}),
         ("conductor", {"approval": cell.approval}),
         ("machine", {"port": port, "meter_port": meter_port, "time_scale": time_scale}),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from industriverse_bringup.description import load_cell, processes
+from industriverse_bringup.rviz import rviz_file
 
 LAUNCH_FILE = Path(__file__).parents[1] / "launch" / "cell.launch.py"
 
@@ -29,7 +30,13 @@ def launch_file(monkeypatch):
     """The launch file as a module, over stand-ins that record what it makes."""
     kinds = {
         "launch": ["LaunchDescription"],
-        "launch.actions": ["DeclareLaunchArgument", "ExecuteProcess", "OpaqueFunction", "RegisterEventHandler"],
+        "launch.actions": [
+            "DeclareLaunchArgument",
+            "ExecuteProcess",
+            "LogInfo",
+            "OpaqueFunction",
+            "RegisterEventHandler",
+        ],
         "launch.substitutions": [],
         "launch.event_handlers": ["OnShutdown"],
         "launch_ros": [],
@@ -47,11 +54,34 @@ def launch_file(monkeypatch):
     return module
 
 
+def actions_of(launch_file, **arguments):
+    """What the launch file starts for the demonstration cell."""
+    entities = launch_file.generate_launch_description().arguments[0]
+    declared = {item.arguments[0] for item in entities if type(item).__name__ == "DeclareLaunchArgument"}
+    given = {"cell": "demo", "speed": "3", **arguments}
+    assert declared == set(given)
+    function = next(item for item in entities if type(item).__name__ == "OpaqueFunction").options["function"]
+    return function(given)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_rviz_looks_at_the_cell_where_it_is_installed(launch_file, tmp_path, monkeypatch, installed):
+    monkeypatch.setenv("INDUSTRIVERSE_HOME", str(tmp_path))
+    monkeypatch.setattr("industriverse_bringup.rviz.is_installed", lambda: installed)
+    last = actions_of(launch_file, rviz="true")[-1]
+    if not installed:
+        assert type(last).__name__ == "LogInfo"
+        assert "ros-jazzy-rviz2" in last.options["msg"]
+        return
+    assert (last.options["package"], last.options["namespace"]) == ("rviz2", "demo")
+    assert last.options["parameters"] == [{"use_sim_time": True}]
+    assert "respawn" not in last.options
+    assert Path(last.options["arguments"][1]).read_text() == rviz_file().read_text()
+
+
 def test_it_starts_the_same_processes(launch_file, tmp_path, monkeypatch):
     monkeypatch.setenv("INDUSTRIVERSE_HOME", str(tmp_path))
-    entities = launch_file.generate_launch_description().arguments[0]
-    function = next(item for item in entities if type(item).__name__ == "OpaqueFunction").options["function"]
-    actions = function({"cell": "demo", "speed": "3"})
+    actions = actions_of(launch_file, rviz="false")
     nodes = {item.options["name"]: item.options for item in actions if type(item).__name__ == "Node"}
     others = [item.options["cmd"] for item in actions if type(item).__name__ == "ExecuteProcess"]
     expected = processes(load_cell("demo"), tmp_path / "demo", 3.0)

@@ -10,7 +10,7 @@ from geometry_msgs.msg import Point
 
 import industriverse_msgs.msg as im
 from industriverse_core.errors import ErrorCode
-from industriverse_core.safety import CELL_FRAME
+from industriverse_core.frames import CELL
 from industriverse_core.threats import Cause, Level
 from industriverse_ros import names, qos
 from machine_node.virtual.control import ask
@@ -76,7 +76,7 @@ class Camera:
 
     def _see(self):
         msg = im.PersonsSeen(sensor="floor_camera", incarnation=self._incarnation, uncertainty_m=0.05)
-        msg.header.frame_id = CELL_FRAME
+        msg.header.frame_id = CELL
         msg.header.stamp = self._cell.node.get_clock().now().to_msg()
         msg.positions.append(Point(x=self.distance_m))
         self._publisher.publish(msg)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from industriverse_cli.options import File, Json, ReaderMachine, read_for
+from industriverse_cli.options import File, Json, ReaderMachine, load_case, read_for
 from industriverse_cli.output import columns, console, facts, print_json
 
 if TYPE_CHECKING:
@@ -18,12 +20,24 @@ def show(
     file: File,
     first: Annotated[int, typer.Option(min=0, max=10000, help="How many instructions to list.")] = 12,
     machine: ReaderMachine = "",
+    scene: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.svg", help="Write the picture that rviz shows of it, too.", show_default=False),
+    ] = None,
+    done: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the moves that the picture has done.")] = 0.5,
     json: Json = False,
 ) -> None:
     """Show what a program is: where it comes from, how large it is, and its first instructions.
 
-    Example: industriverse show part.gcode --first 30
+    The picture needs a machine: --machine, else prusa_mk3s.
+
+    Example: industriverse show part.gcode --first 30 --scene part.svg
     """
+    if scene is not None:
+        from industriverse_cli.scene import write_scene
+        from industriverse_core.machine import DEFAULT_MACHINE
+
+        write_scene(load_case(file, machine or DEFAULT_MACHINE, ""), done, time.time(), scene, file)
     program = read_for(file, machine)
     size = file.stat().st_size
     if json:

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from industriverse_cli.report.accounts import price_of
 from industriverse_cli.report.formats import number_text, ticks
 from industriverse_cli.report.markup import data_block, element
+from industriverse_cli.report.packing import BUDGET, RECORD, pack
 from industriverse_cli.report.picture import HEIGHT, WIDTH, draw
-from industriverse_cli.report.series import MAX_FEATURES, TRAVEL, classify, layers_of, per_layer
-from industriverse_cli.report.toolpath import BUDGET, RECORD, pack, reduce_path
 from industriverse_core.artefacts import Estimate
 from industriverse_core.gcode import read_gcode
+from industriverse_core.moves import MAX_FEATURES, TRAVEL, classify, layers_of, per_layer
 from industriverse_core.program import COLUMNS, Metadata, Op, Program, build_program, normalise
+from industriverse_core.toolpath import reduce_path
 
 PAGE_LIMIT_BYTES = 5_000_000
 

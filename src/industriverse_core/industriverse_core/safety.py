@@ -21,9 +21,10 @@ from industriverse_core.documents import (
     load_document,
 )
 from industriverse_core.errors import ErrorCode
+from industriverse_core.frames import Pose
+from industriverse_core.machine import MachineProfile
 from industriverse_core.permit import PERMIT_PERIOD_S, PERMIT_VALID_S
 
-CELL_FRAME = "cell"  # of PersonsSeen
 QUEUE_S = 0.2  # of motion may lie in a controller when the permits end
 MOST_SENSORS = 4  # SafetyState has room for eight sources
 
@@ -83,6 +84,16 @@ class Safety(Document):
                 f"validity and the controller's queue take up to {least_s:g} s"
             )
         return self
+
+
+def base_pose(safety: Safety | None, profile: MachineProfile) -> Pose:
+    """Where the machine's base lies in the cell: its axes' middle over the stated place; at the origin without one."""
+    if safety is None:
+        return Pose()
+    x, y, _ = profile.kinematics.axes()
+    return Pose((
+        safety.place[0] - 0.5 * (x.minimum + x.maximum), safety.place[1] - 0.5 * (y.minimum + y.maximum), 0.0,
+    ))  # fmt: skip
 
 
 class _CellFile(Document):

@@ -46,11 +46,27 @@ def warm_stock() -> None:
     simulate_removal(program, load_machine("grbl_mill"), Box.model_validate({"name": "warm-up", **sides}))
 
 
+def warm_toolpath() -> None:
+    """The tool path that is drawn, of one line and one arc."""
+    import numpy as np
+
+    from industriverse_core.moves import classify, layers_of
+    from industriverse_core.program import Op, build_program
+    from industriverse_core.toolpath import reduce_by_layers
+
+    line = {"op": Op.STRAIGHT_FEED, "x_m": 0.01, "feed_m_s": 0.05, "extrude_m3": 1e-9}
+    arc = {"op": Op.ARC_FEED, "x_m": 0.03, "feed_m_s": 0.05, "center_1_m": 0.02, "turns": 1, "extrude_m3": 1e-9}
+    program = build_program([line, arc])
+    moves = classify(program, mill=False)
+    reduce_by_layers(program, moves, layers_of(program, moves, downwards=False), np.ones(2), 100)
+
+
 def warm_all() -> None:
     """Run every warm-up, and those of the packages that name one in the entry point group above."""
     warm_gcode()
     warm_motion()
     warm_stock()
+    warm_toolpath()
     for entry in entry_points(group=GROUP):
         entry.load()()
 

@@ -21,6 +21,8 @@ RUN_JOB = "run_job"  # conductor_node (action)
 
 DIAGNOSTICS = "/diagnostics"  # the ROS convention; absolute on purpose
 CLOCK = "/clock"  # the ROS convention; physics time of a simulated cell
+TF = "/tf"  # the ROS convention; tf2_msgs/TFMessage
+TF_STATIC = "/tf_static"  # the ROS convention; frames that do not move
 
 
 def permit(machine_id: str) -> str:
@@ -81,3 +83,8 @@ def decision(machine_id: str) -> str:
 def markers(machine_id: str) -> str:
     """visualization_msgs/MarkerArray, STATE, twin (path, energy) and shield (zones, stop) -> rviz."""
     return f"{machine_id}/markers"
+
+
+def robot_description(machine_id: str) -> str:
+    """std_msgs/String, STATE, twin -> rviz: the machine's body as URDF."""
+    return f"{machine_id}/robot_description"

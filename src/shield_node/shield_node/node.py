@@ -8,11 +8,13 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
+from industriverse_core import threats
 from industriverse_core.errors import ErrorCode, PermitError
+from industriverse_core.frames import CELL
 from industriverse_core.machine import load_machine, with_stock
 from industriverse_core.material import resolve_material
 from industriverse_core.permit import PERMIT_PERIOD_S, StopLevel, load_or_create_key
-from industriverse_core.safety import CELL_FRAME, load_safety
+from industriverse_core.safety import load_safety
 from industriverse_core.store import ProgramStore
 from industriverse_msgs.msg import (
     Decision,
@@ -33,6 +35,7 @@ from industriverse_ros.node import CellNode, run
 from industriverse_ros.params import param
 from shield_node import gates, memory
 from shield_node.advice import Advice
+from shield_node.markers import ShieldMarkers
 from shield_node.memory import Memory
 from shield_node.people import people_of
 from shield_node.shield import CONDUCTOR, MACHINE, TWIN, Latch, Shield
@@ -58,6 +61,7 @@ class ShieldParams:
     machine_limit_s: float = param(0.3, "oldest machine telemetry that is accepted", unit="s", low=0.05, high=2.0)
     twin_limit_s: float = param(0.5, "oldest residual of the twin that is accepted", unit="s", low=0.05, high=2.0)
     conductor_limit_s: float = param(0.5, "oldest heartbeat of the conductor", unit="s", low=0.05, high=2.0)
+    markers: bool = param(True, "show volumes, zones and the stop to whoever listens to its markers")
 
 
 class ShieldNode(CellNode):
@@ -111,6 +115,8 @@ class ShieldNode(CellNode):
         self.create_quick_service(ArmProgram, names.ARM_PROGRAM, self._arm_program)
         self.create_quick_service(ClearStop, names.CLEAR_STOP, self._clear_stop)
         self._stops = self.create_publisher(StopRequest, names.STOP_REQUEST, qos.EVENT)
+        if self.params.markers:
+            ShieldMarkers(self, self._profile, self._decision, people)
         self._publish_state()
 
     def start(self) -> None:
@@ -165,8 +171,8 @@ class ShieldNode(CellNode):
     def _on_persons(self, msg: PersonsSeen) -> None:
         """What cannot be used is no sighting: the sensor falls silent for the shield, and permits end."""
         try:
-            if msg.header.frame_id != CELL_FRAME:
-                raise KeyError(f"{msg.sensor} in frame '{msg.header.frame_id}' instead of '{CELL_FRAME}'")
+            if msg.header.frame_id != CELL:
+                raise KeyError(f"{msg.sensor} in frame '{msg.header.frame_id}' instead of '{CELL}'")
             positions = [(point.x, point.y) for point in msg.positions]
             now_s = self.steady_s()
             self._shield.observe_persons(msg.sensor, msg.incarnation, positions, msg.uncertainty_m, now_s)
@@ -210,6 +216,11 @@ class ShieldNode(CellNode):
         self._decisions.publish(convert_decision.decision_to_msg(decision))
         if now_s - self._state_shown_s > STATE_PERIOD_S - 0.5 * PERMIT_PERIOD_S:  # ticks are never on the dot
             self._publish_state()
+
+    def _decision(self) -> threats.Decision:
+        """As it is now, for people to see."""
+        now_s = self.steady_s()
+        return self._shield.decision(now_s, now_s, self.now_s())
 
     # --- services ---
 

@@ -38,17 +38,21 @@ class People:
     Attributes:
         limits_s: the oldest sighting of each sensor [s], by its name; each is a source of the shield.
         longest_hold_s: a hold for a person latches after this [s].
+        place: of the machine [m].
+        zones: of the cell.
+        found: what was demanded last; None before the first question.
     """
 
     def __init__(self, safety: Safety, full_speed_m_s: float) -> None:
         self.limits_s = {sensor.name: sensor.limit for sensor in safety.sensors}
         self.longest_hold_s = safety.longest_hold
         self._waits = safety.whole_space_seen
-        self._place: Point = safety.place
+        self.place: Point = safety.place
         self._full_m_s = full_speed_m_s
         self._limits = _limits(safety)
-        zones = [Zone(zone.name, ZoneKind[zone.kind.upper()], zone.corners) for zone in safety.zones]
-        self._monitor = SeparationMonitor(self._limits, zones, full_speed_m_s)
+        self.zones = tuple(Zone(zone.name, ZoneKind[zone.kind.upper()], zone.corners) for zone in safety.zones)
+        self.found: Separation | None = None
+        self._monitor = SeparationMonitor(self._limits, self.zones, full_speed_m_s)
         self._seen: dict[str, tuple[Point, ...]] = {}
         self._steady = Steady()
 
@@ -64,14 +68,18 @@ class People:
             seen = (*seen, NOT_KNOWN)
         self._seen[sensor] = seen
 
+    def everybody(self) -> tuple[Point, ...]:
+        """Everybody whom any sensor has seen last; NaN = somewhere."""
+        return tuple(position for seen in self._seen.values() for position in seen)
+
     def ask(self, now_s: float) -> tuple[Response, ThreatEstimate | None]:
         """The response to everybody seen last, and why as an estimate (None for RUN). Call it once a tick."""
-        everybody = [position for seen in self._seen.values() for position in seen]
-        found = self._monitor.observe(everybody, self._place)
+        everybody = self.everybody()
+        self.found = found = self._monitor.observe(everybody, self.place)
         response = self._steady.observe(self._response(found), now_s)
         if response.level is Level.RUN:
             return response, None
-        near_m = min((_distance(person, self._place) for person in everybody), default=math.inf)
+        near_m = min((_distance(person, self.place) for person in everybody), default=math.inf)
         evidence = Evidence("separation", "persons", near_m, protective_distance(self._limits, self._full_m_s), 0.0)
         estimate = certain(Cause.OPERATOR_DANGER, math.nan, response.message, SEVERITY[found.demand])
         return response, replace(estimate, evidence=(evidence,))

@@ -7,7 +7,7 @@ import yaml
 
 from industriverse_core.errors import CoreError, ErrorCode
 from industriverse_core.machine import load_machine
-from industriverse_core.safety import Safety, load_safety
+from industriverse_core.safety import Safety, base_pose, load_safety
 from industriverse_core.threats import Cause, Level
 from shield_node.people import MOST_POSITIONS, People, people_of
 from shield_node.responses import CALM_S, RUN
@@ -116,3 +116,12 @@ def test_a_wrong_section_is_a_sentence(tmp_path, change, words):
     with pytest.raises(CoreError, match=words) as error:
         load_safety(path)
     assert error.value.code is ErrorCode.BAD_CELL
+
+
+def test_the_machines_base_lies_so_that_its_middle_is_at_its_place():
+    profile = load_machine("prusa_mk3s")
+    pose = base_pose(Safety.model_validate(SAFETY), profile)
+    x, y, _ = profile.kinematics.axes()
+    middle = (0.5 * (x.minimum + x.maximum), 0.5 * (y.minimum + y.maximum), 0.0)
+    assert pose.applied_to(middle) == pytest.approx((2.0, 3.0, 0.0))
+    assert base_pose(None, profile).position_m == (0.0, 0.0, 0.0)

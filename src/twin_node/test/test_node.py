@@ -1,6 +1,7 @@
 """The node over DDS: a heartbeat while telemetry comes, services, and a whole job with its ledger."""
 
 import dataclasses
+import itertools
 import math
 import sys
 import threading
@@ -10,6 +11,8 @@ import pytest
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from visualization_msgs.msg import MarkerArray
 
 import industriverse_msgs.msg as im
 from industriverse_core.digest import NO_DIGEST
@@ -173,6 +176,36 @@ def test_the_books_wait_for_the_end_of_the_job(cell, machine, monkeypatch):
     ledger = convert.ledger_from_msg(answer.result().ledger)
     assert ledger.time_s == pytest.approx(running[-1].stamp_s - running[0].stamp_s)
     assert cell.twin._closings == []
+
+
+def test_the_body_is_described_to_whoever_looks(cell):
+    got = []
+    topic = names.robot_description("prusa_mk3s")
+    cell.peer.create_subscription(String, topic, lambda msg: got.append(msg.data), qos.STATE)
+    assert spin_until(cell.executor, lambda: got)
+    assert "prusa_mk3s_tool" in got[0]
+
+
+def test_who_looks_sees_the_job(cell, machine):
+    cell.call(Predict, names.PREDICT, program=cell.ref, machine_id="prusa_mk3s", material="PLA")
+    seen = {}
+    cell.peer.create_subscription(
+        MarkerArray,
+        names.markers("prusa_mk3s"),
+        lambda msg: seen.update({(marker.ns, marker.id): marker for marker in msg.markers}),
+        qos.STATE,
+    )
+    # a busy machine may come to its last sample before the picture is there: the job goes on as long as it takes
+    samples = [sample for sample in machine.run(2.5) if sample.job_id]
+    last = (dataclasses.replace(samples[-1], stamp_s=samples[-1].stamp_s + n * PERIOD_S) for n in range(1, 10_000))
+
+    def shown():
+        ending = seen.get(("ending", 0))
+        return ending is not None and "ends at" in ending.text and ("done", 0) in seen and seen["done", 0].points
+
+    assert play(cell, itertools.chain(samples, last), shown)
+    assert {"done", "to_do", "energy", "expected_tool", "legend"} <= {namespace for namespace, _ in seen}
+    assert seen["done", 0].header.frame_id == "prusa_mk3s_base"
 
 
 def test_a_job_without_its_program_is_followed_and_says_so(cell, machine):

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -16,6 +17,7 @@ from industriverse_core.errors import CoreError, ErrorCode, PredictionError
 from industriverse_core.machine import load_machine, with_stock
 from industriverse_core.material import resolve_material
 from industriverse_core.program import Program, read_program
+from industriverse_core.safety import base_pose, load_safety
 from industriverse_core.store import ProgramStore
 from industriverse_core.telemetry import ResidualChannel, ResidualSample, TelemetrySample
 from industriverse_msgs.msg import ExecutionTrace, MachineTelemetry, Residual
@@ -28,6 +30,7 @@ from twin_node.body.node import ExpectedJoints
 from twin_node.calibration import calibrated_prediction
 from twin_node.journal import ResidualJournal
 from twin_node.lookahead import chosen, look_ahead
+from twin_node.markers import JobMarkers, frames_of
 from twin_node.oracle import prediction_of
 from twin_node.price import quote
 from twin_node.tariff import load_tariff
@@ -58,8 +61,10 @@ class TwinParams:
     machine: str = param("prusa_mk3s", "machine profile, by name or YAML path")
     cell_dir: str = param("", "data folder of the cell")
     stock: str = param("", "a mill's blank: x0,y0,z0,x1,y1,z1 in mm, or a YAML file; '' = the profile's")
+    cell_file: str = param("", "cell description, for the machine's place in it; '' = at the cell's origin")
     tariff: str = param("default", "tariff, by name or YAML path")
     residual_rate_hz: float = param(10.0, "residuals published while telemetry arrives", unit="Hz", low=1.0, high=50.0)
+    markers: bool = param(True, "show the job to whoever listens to its markers")
 
 
 class TwinNode(CellNode):
@@ -93,6 +98,9 @@ class TwinNode(CellNode):
         self._residuals = self.create_publisher(Residual, names.residual(machine), qos.SENSOR)
         self.create_subscription(MachineTelemetry, names.telemetry(machine), self._on_telemetry, qos.SENSOR)
         self.create_subscription(ExecutionTrace, names.execution_trace(machine), self._on_trace, qos.EVENT)
+        self._markers = JobMarkers(self, self._profile, self._twin.moment) if self.params.markers else None
+        safety = load_safety(Path(self.params.cell_file)) if self.params.cell_file else None
+        self._frames = frames_of(self, self._profile, base_pose(safety, self._profile))
         self.create_long_service(Predict, names.PREDICT, self._predict)
         self.create_long_service(Price, names.PRICE, self._price)
         self.create_long_service(CloseLedger, names.CLOSE_LEDGER, self._close_ledger)
@@ -103,6 +111,8 @@ class TwinNode(CellNode):
         builder = getattr(self, "_builder", None)
         if builder is not None:
             builder.join(BUILD_WAIT_S)
+        if getattr(self, "_markers", None) is not None:
+            self._markers.close()
         if hasattr(self, "_journal"):
             self._journal.close()
         if hasattr(self, "_body"):
@@ -164,6 +174,7 @@ class TwinNode(CellNode):
             lag_s=self._lag_s,
         )
         self._residuals.publish(convert.residual_to_msg(residual))
+        self._frames.move(sample.position_m, sample.stamp_s)
         self._published_s = received_s
         self._residual_count += 1
 
@@ -190,6 +201,8 @@ class TwinNode(CellNode):
     def _built(self, job_id: str, expectation: Expectation) -> None:
         self._problem = ""
         self._twin.expect(job_id, expectation)
+        if self._markers is not None:
+            self._markers.expect(expectation)
         self._tell_closings()
 
     def _not_built(self, job_id: str, reason: str) -> None:

@@ -10,7 +10,8 @@ from industriverse_core.digest import NO_DIGEST, Digest
 from industriverse_core.errors import ErrorCode, PredictionError
 from industriverse_core.machine import MachineProfile
 from industriverse_core.material import Material
-from industriverse_core.telemetry import ResidualChannel, TelemetrySample, Trace
+from industriverse_core.motion import position_at
+from industriverse_core.telemetry import ResidualChannel, TelemetrySample, Trace, Vector
 from twin_node.account import Account
 from twin_node.alignment import Alignment
 from twin_node.shadow import Present, Shadow
@@ -26,6 +27,23 @@ class Expectation:
     timeline: Timeline
     material: Material | None
     prediction: Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Where a job should be now.
+
+    Attributes:
+        instruction: that is executed, as the machine reports it.
+        clock_s: the job's motion clock [s].
+        in_hand_s: time since the instruction was first reported [s].
+        position_m: where the plan has the tool at that clock [m].
+    """
+
+    instruction: int
+    clock_s: float
+    in_hand_s: float
+    position_m: Vector
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +117,15 @@ class Twin:
         """False while a job that is followed waits for its expectation."""
         account = self._accounts.get(job_id)
         return account is None or account.timeline is not None
+
+    def moment(self) -> Moment | None:
+        """Where the job should be now; None while no expected job runs."""
+        running = self.running()
+        if running is None:
+            return None
+        present, timeline = running.present, running.timeline
+        state = position_at(timeline.plan, timeline.program, present.clock_s)
+        return Moment(present.instruction, present.clock_s, present.in_hand_s, state.position_m)
 
     def account(self, job_id: str) -> Account:
         """The book of a job. Raises PredictionError (NO_LEDGER) for a job that was not seen or is too old."""

@@ -15,8 +15,8 @@ from industriverse_cli.bags.reader import Bag
 from industriverse_core.artefacts import GateReport, ProgramRef
 from industriverse_core.digest import Digest
 from industriverse_core.errors import ErrorCode, JobError
+from industriverse_core.frames import CELL
 from industriverse_core.permit import Permit
-from industriverse_core.safety import CELL_FRAME
 from industriverse_core.telemetry import PowerSample, ResidualSample, TelemetrySample, VibrationSample
 from industriverse_core.threats import Decision
 
@@ -203,7 +203,7 @@ def _converters() -> dict[str, Callable[[Any], Value]]:
         )  # fmt: skip
 
     def sighting(msg: Any) -> Sighting:
-        if msg.header.frame_id != CELL_FRAME:
+        if msg.header.frame_id != CELL:
             raise ValueError(f"a sighting in frame '{msg.header.frame_id}'")
         positions = tuple((point.x, point.y) for point in msg.positions)
         return Sighting(msg.sensor, msg.incarnation, positions, msg.uncertainty_m)

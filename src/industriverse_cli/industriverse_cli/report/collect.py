@@ -14,10 +14,11 @@ import numpy as np
 
 from industriverse_cli.report.accounts import price_of, spoken, unit_of
 from industriverse_cli.report.model import Amount, LayerEnergy, Outcome, Power, Quantity, Report
-from industriverse_cli.report.series import Layers, Moves, classify, layers_of, per_layer
-from industriverse_cli.report.toolpath import ToolPath, reduce_path
+from industriverse_cli.report.packing import BUDGET
 from industriverse_core.artefacts import Estimate, GateReport
 from industriverse_core.errors import PredictionError
+from industriverse_core.moves import Layers, Moves, classify, layers_of, per_layer
+from industriverse_core.toolpath import ToolPath, reduce_path
 from industriverse_core.units import MM
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def collect(
     timeline, unpredicted = _timeline(case)
     energy = None if timeline is None else _electric(timeline)
     duration = None if timeline is None else timeline.plan.duration_s
-    path = reduce_path(program, moves, layers, energy, duration)
+    path = reduce_path(program, moves, layers, energy, duration, BUDGET)
     axes = profile.kinematics
     return Report(
         name=program.metadata.name or "program",

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from industriverse_cli.report.series import Layers
-from industriverse_cli.report.toolpath import ToolPath
 from industriverse_core.artefacts import Finding
+from industriverse_core.moves import Layers
+from industriverse_core.toolpath import ToolPath
 
 SCHEMA, SCHEMA_VERSION = "industriverse-report", 1
 

@@ -14,8 +14,9 @@ from typing import Any
 from industriverse_cli.report import sections, stage
 from industriverse_cli.report.markup import Markup, data_block, element
 from industriverse_cli.report.model import Report
-from industriverse_cli.report.picture import FEATURES, NO_COLOUR, RAMP, draw
-from industriverse_cli.report.toolpath import pack
+from industriverse_cli.report.packing import pack
+from industriverse_cli.report.picture import FEATURES, draw
+from industriverse_core.colours import NO_COLOUR, RAMP
 
 STYLES = ("page.css",)
 SCRIPTS = ("matrix.js", "scene.js", "flat.js", "viewer.js", "charts.js")

@@ -8,8 +8,9 @@ import zlib
 
 import numpy as np
 
-from industriverse_cli.report.series import TRAVEL
-from industriverse_cli.report.toolpath import NO_VALUE, TOP_VALUE, ToolPath
+from industriverse_core.colours import ramp_rgb, rgb
+from industriverse_core.moves import TRAVEL
+from industriverse_core.toolpath import ToolPath
 
 WIDTH, HEIGHT = 1080, 680
 OVERSAMPLING = 2
@@ -17,28 +18,11 @@ TURN, TILT = math.radians(-32.0), math.radians(32.0)  # where one looks from: ri
 MOST_PIXELS = 200_000_000  # looked at while drawing; a sliced part of 17 MB takes some 50 million
 MARGIN = 0.06  # of the picture's size
 LIGHT = (-0.45, -0.55, 0.70)  # from the upper left, in front (right, down, towards the viewer)
-# low to high: lightness rises steadily, so that it also reads in grey and with any colour vision
-RAMP = ("#4338ca", "#7c2fd4", "#b12fb4", "#dd4a86", "#f4745a", "#fda23c", "#fbd24a")
 # features: neighbours in the list differ in lightness as well as in hue
 FEATURES = (
     "#8b95a7", "#9aa3b2", "#b98d5b", "#6fa8a0", "#f08c3a", "#f2c14e", "#5b8def", "#d95f8c", "#7bc86c", "#a678de",
     "#3fb8af", "#e05d4f", "#c0ca55", "#4f7cac", "#e79bc3", "#84a98c",
 )  # fmt: skip
-NO_COLOUR = "#8b95a7"
-
-
-def rgb(colours: tuple[str, ...]) -> np.ndarray:
-    """Colours like '#fbd24a' as (n, 3) floats, 0 to 255."""
-    return np.array([[int(text[at : at + 2], 16) for at in (1, 3, 5)] for text in colours], float)
-
-
-def ramp_rgb(value: np.ndarray) -> np.ndarray:
-    """Colours of bytes on a scale, (n, 3); NO_VALUE is grey."""
-    stops = rgb(RAMP)
-    at = value / TOP_VALUE * (len(stops) - 1)
-    colours = np.column_stack([np.interp(at, np.arange(len(stops)), stops[:, channel]) for channel in range(3)])
-    colours[value == NO_VALUE] = rgb((NO_COLOUR,))
-    return colours
 
 
 def draw(path: ToolPath, width_m: float) -> bytes | None:
@@ -52,7 +36,7 @@ def draw(path: ToolPath, width_m: float) -> bytes | None:
     ends = ends[ends > 0]
     if not len(ends):
         return None
-    screen, scale = _fit(_project(path.points_m), path.part())
+    screen, scale = _fit(project(path.points_m), path.part())
     by_energy = path.energy_scale.high > path.energy_scale.low
     features = rgb(FEATURES)
     colour = ramp_rgb(path.energy[ends]) if by_energy else features[path.feature[ends] % len(features)]
@@ -64,7 +48,7 @@ def draw(path: ToolPath, width_m: float) -> bytes | None:
     return _png(_averaged(image))
 
 
-def _project(points: np.ndarray) -> np.ndarray:
+def project(points: np.ndarray) -> np.ndarray:
     """Right, down and towards the viewer."""
     x, y, z = points.T
     right = x * math.cos(TURN) - y * math.sin(TURN)

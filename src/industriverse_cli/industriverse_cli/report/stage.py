@@ -8,7 +8,8 @@ from industriverse_cli.report import charts
 from industriverse_cli.report.formats import number_text
 from industriverse_cli.report.markup import Markup, element, join, section
 from industriverse_cli.report.model import Report
-from industriverse_cli.report.picture import FEATURES, RAMP
+from industriverse_cli.report.picture import FEATURES
+from industriverse_core.colours import RAMP
 from industriverse_core.units import MM
 
 

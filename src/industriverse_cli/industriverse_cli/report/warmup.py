@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from industriverse_cli.report.picture import draw
-from industriverse_cli.report.series import classify, layers_of
-from industriverse_cli.report.toolpath import reduce_path
+from industriverse_core.moves import classify, layers_of
 from industriverse_core.program import Op, build_program
+from industriverse_core.toolpath import reduce_path
 
 
 def warm_up() -> None:
@@ -16,5 +16,5 @@ def warm_up() -> None:
     arc = {"op": Op.ARC_FEED, "x_m": 0.03, "feed_m_s": 0.05, "center_1_m": 0.02, "turns": 1, "extrude_m3": 1e-9}
     program = build_program([line, arc])
     moves = classify(program, mill=False)
-    path = reduce_path(program, moves, layers_of(program, moves, downwards=False), np.ones(2), np.ones(2))
+    path = reduce_path(program, moves, layers_of(program, moves, downwards=False), np.ones(2), np.ones(2), 100)
     draw(path, 0.45e-3)

@@ -1,36 +1,28 @@
-"""The tool path as a browser can draw it: at most BUDGET vertices, within a stated deviation, 16 bytes each."""
+"""The tool path as it can be drawn: a bounded number of vertices, within a stated deviation, coloured."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from industriverse_cli.report.series import TRAVEL, Layers, Moves
+from industriverse_core.colours import NO_VALUE, TOP_VALUE
+from industriverse_core.moves import TRAVEL, Layers, Moves
 from industriverse_core.program import Op, Program
 from industriverse_core.units import MM, MM3
 
-BUDGET = 150_000  # vertices in the page
 FIRST_TOLERANCE_M = 10e-6
 LAST_TOLERANCE_M = 1e-3  # beyond it, moves are joined whatever they are
 TOLERANCE_GROWTH = 1.6
+LAYER_TOLERANCE_M = 0.1e-3  # a layer that is drawn rather than left out keeps its details to this
 WINDOW = 64  # vertices that one piece may replace
 ARC_SAG_M = 20e-6
 ARC_PIECES = 720
 MAX_FLATTENED = 2_000_000  # vertices that arcs may add before they are drawn more coarsely
 AROUND = 0.6  # of the part's width: what of the first layer is nearer belongs to its picture
 PICTURE_LIMIT_M = 10.0  # what lies farther from the origin is not drawn
-NO_VALUE = 255  # of a coloured quantity that a piece does not have
-TOP_VALUE = 254
-HIDDEN = 255  # feature of a vertex that the pen is lifted to
-INT16 = 32767
 Sums = Callable[[np.ndarray], np.ndarray]  # a column over instructions summed over the pieces of the path
-RECORD = np.dtype([
-    ("x", "<i2"), ("y", "<i2"), ("z", "<i2"), ("layer", "<u2"),
-    ("energy", "u1"), ("speed", "u1"), ("feature", "u1"), ("spare", "u1"), ("line", "<i4"),
-])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +99,7 @@ def reduce_path(
     layers: Layers,
     energy_j: np.ndarray | None,
     duration_s: np.ndarray | None,
-    budget: int = BUDGET,
+    budget: int,
 ) -> ToolPath:
     """The path of a program with at most `budget` vertices.
 
@@ -151,29 +143,34 @@ def reduce_path(
     )
 
 
-def pack(path: ToolPath) -> dict[str, object]:
-    """The path as JSON: RECORDs in base64, coordinates = `origin_m` + `step_m` * integer."""
-    low, high = path.box_m(part=False)
-    origin = 0.5 * (low + high)
-    step = max(float((high - low).max()) / (2 * INT16), 1e-9)
-    records = np.zeros(len(path.points_m), RECORD)
-    grid = np.round((path.points_m - origin) / step)
-    for axis, name in enumerate("xyz"):
-        records[name] = np.clip(grid[:, axis], -INT16, INT16)
-    records["layer"] = path.layer
-    records["energy"], records["speed"], records["line"] = path.energy, path.speed, path.line
-    records["feature"] = np.where(path.drawn, path.feature, HIDDEN)
-    return {
-        "count": len(records),
-        "origin_m": origin.tolist(),
-        "step_m": step,
-        "records": base64.b64encode(records.tobytes()).decode(),
-    }
+def reduce_by_layers(
+    program: Program, moves: Moves, layers: Layers, energy_j: np.ndarray | None, budget: int
+) -> tuple[ToolPath, int]:
+    """The work alone, without travel, with at most `budget` vertices: whole layers are left out before those that
+    remain become coarser than LAYER_TOLERANCE_M.
+
+    Returns the path and n: every n-th layer is drawn, counted from the last, and the first.
+    """
+    from industriverse_core import toolpath_kernels as kernels
+
+    work = replace(moves, tool=moves.work)
+    points, owner, pen, _ = _vertices(program, work)
+    keep, loose = np.zeros(len(points), np.uint8), np.zeros(len(points), bool)
+    kernels.simplify(points, pen, _keys(moves, layers)[owner], loose, LAYER_TOLERANCE_M, WINDOW, keep)
+    count = len(layers.z_m)
+    sizes = np.bincount(layers.of[owner[keep == 1]], minlength=count)
+    drawn, stride = np.ones(count, bool), 1
+    while sizes[drawn].sum() > budget and stride < count:
+        stride += 1
+        drawn[:] = (count - 1 - np.arange(count)) % stride == 0
+        drawn[0] = True
+    work = replace(work, tool=work.tool & drawn[layers.of] if count else work.tool)
+    return reduce_path(program, work, layers, energy_j, None, budget), stride
 
 
 def _vertices(program: Program, moves: Moves) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Points (m, 3), owning instructions, pen flags, and how many moves lie too far away."""
-    from industriverse_cli.report import kernels
+    from industriverse_core import toolpath_kernels as kernels
 
     position = np.ascontiguousarray(program.positions_m())
     columns = program.columns
@@ -201,7 +198,7 @@ def _vertices(program: Program, moves: Moves) -> tuple[np.ndarray, np.ndarray, n
 
 def _keys(moves: Moves, layers: Layers) -> np.ndarray:
     """Moves with the same key may be joined: one layer and one feature."""
-    return layers.of * 256 + moves.feature
+    return np.asarray(layers.of * 256 + moves.feature)
 
 
 def _reduce(
@@ -209,7 +206,7 @@ def _reduce(
 ) -> tuple[np.ndarray, float, bool, int]:
     """Which vertices remain, the deviation, whether travel was straightened, and how many neighbours had to be joined
     regardless (1 = none)."""
-    from industriverse_cli.report import kernels
+    from industriverse_core import toolpath_kernels as kernels
 
     keep = np.zeros(len(points), np.uint8)
     tolerance, loose = FIRST_TOLERANCE_M, np.zeros(len(points), bool)

@@ -1,4 +1,4 @@
-"""Columns over instructions made into what is shown: kinds of moves, the slicer's features, layers. Sums are kept."""
+"""What is shown of a program's moves: their kinds, the slicer's features, layers. Sums are kept."""
 
 from __future__ import annotations
 
