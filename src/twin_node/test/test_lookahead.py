@@ -18,7 +18,8 @@ from twin_node.calibration import Residuals, calibrated_prediction
 from twin_node.lookahead import WHAT_IFS, WhatIf, chosen, look_ahead
 from twin_node.oracle import prediction_of
 from twin_node.shadow import Present, Shadow
-from twin_node.timeline import build_timeline
+from twin_node.steps import steps_from
+from twin_node.timeline import build_timeline, kernel_columns
 
 SHARE = st.floats(0.0, 1.0)
 
@@ -134,6 +135,17 @@ def test_elapsed_and_left_are_the_whole_on_a_mill():
         rest = as_is(cut, now)
         assert now.elapsed_s + rest.time_s.mean == pytest.approx(cut.total_s, abs=1e-6)
         assert now.energy_j + rest.energy_j.mean == pytest.approx(cut.electric_j, rel=1e-6)
+
+
+def test_the_rest_has_the_kinds_of_columns_that_the_loops_are_compiled_for(timeline):
+    """Another memory layout would be compiled while somebody waits for the forecast."""
+    left = steps_from(50, timeline.merged, timeline.program, timeline.plan, timeline.profile, timeline.material)
+    assert left.first[:2].tolist() == [50, 51]
+    columns = (kernel_columns(steps, timeline.profile) for steps in (timeline.merged.steps, left.steps))
+    for whole, rest in zip(*columns, strict=True):
+        assert rest.dtype == whole.dtype
+        assert rest.flags.c_contiguous
+        assert whole.flags.c_contiguous
 
 
 # --- properties ---
