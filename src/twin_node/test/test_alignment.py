@@ -88,6 +88,17 @@ def test_a_tool_that_is_elsewhere_shows_whatever_the_delay(late, follow):
     assert DELAYS_S[0] <= shadow.alignment.delay_s <= DELAYS_S[-1]
 
 
+def test_a_stamp_that_repeats_is_no_delay(late, follow):
+    """Where /clock is late, every seventh sample carries the stamp of the one before."""
+    samples = late(0.08)
+    repeated = list(samples)
+    for number in range(6, len(samples), 7):
+        repeated[number] = dataclasses.replace(samples[number], stamp_s=samples[number - 1].stamp_s)
+    shadow, channels = follow(repeated)
+    assert shadow.alignment.delay_s == pytest.approx(0.08, abs=0.01)
+    assert max(channel.z_score for channel in channels) < 3.5
+
+
 def test_each_job_begins_with_what_is_assumed(late, follow, printer, program, pla):
     shadow, _ = follow(late(0.25)[:2500])
     shadow.begin(build_timeline(program, printer, pla), pla)

@@ -18,7 +18,8 @@ from twin_node.calibration import Residuals, calibrated_prediction
 from twin_node.lookahead import WHAT_IFS, WhatIf, chosen, look_ahead
 from twin_node.oracle import prediction_of
 from twin_node.shadow import Present, Shadow
-from twin_node.timeline import build_timeline
+from twin_node.steps import steps_from
+from twin_node.timeline import build_timeline, kernel_columns
 
 SHARE = st.floats(0.0, 1.0)
 
@@ -47,7 +48,7 @@ def at(timeline, elapsed_s):
     nodes = [passing(column, start_c) for column, start_c in zip(columns, timeline.start_c, strict=True)]
     energy = sum(timeline.energy_j.values())
     used_j = float(energy[:index].sum() + share * energy[index])
-    return Present(index, clock_s, elapsed_s - begin_s, *nodes, elapsed_s, used_j)
+    return Present(index, clock_s, elapsed_s - begin_s, *nodes, elapsed_s=elapsed_s, energy_j=used_j)
 
 
 def as_is(timeline, present, **options):
@@ -136,6 +137,17 @@ def test_elapsed_and_left_are_the_whole_on_a_mill():
         assert now.energy_j + rest.energy_j.mean == pytest.approx(cut.electric_j, rel=1e-6)
 
 
+def test_the_rest_has_the_kinds_of_columns_that_the_loops_are_compiled_for(timeline):
+    """Another memory layout would be compiled while somebody waits for the forecast."""
+    left = steps_from(50, timeline.merged, timeline.program, timeline.plan, timeline.profile, timeline.material)
+    assert left.first[:2].tolist() == [50, 51]
+    columns = (kernel_columns(steps, timeline.profile) for steps in (timeline.merged.steps, left.steps))
+    for whole, rest in zip(*columns, strict=True):
+        assert rest.dtype == whole.dtype
+        assert rest.flags.c_contiguous
+        assert whole.flags.c_contiguous
+
+
 # --- properties ---
 
 
@@ -205,6 +217,23 @@ def test_finished_jobs_calibrate_it_as_they_do_the_prediction(timeline, printer,
     case = as_is(timeline, start(timeline), residuals=residuals)
     same(case, calibrated_prediction(prediction_of(timeline, printer, pla), residuals))
     assert case.energy_j.mean > 1.02 * timeline.electric_j
+
+
+def test_a_place_that_is_not_known_well_widens_the_interval(timeline):
+    now = at(timeline, 0.95 * timeline.total_s)
+    sure, unsure = (as_is(timeline, dataclasses.replace(now, place_sd_s=sd)) for sd in (0.0, 0.6))
+    assert unsure.time_s.mean == sure.time_s.mean
+    assert unsure.time_s.high == pytest.approx(unsure.time_s.mean + 0.99, rel=0.05)
+    assert unsure.energy_j.high - unsure.energy_j.low > sure.energy_j.high - sure.energy_j.low
+    last = as_is(timeline, dataclasses.replace(at(timeline, timeline.total_s), place_sd_s=0.6))
+    assert last.time_s.low == 0.0
+
+
+@pytest.mark.parametrize("here", [1e300, -274.0, math.nan])
+def test_what_is_no_temperature_is_refused(timeline, here):
+    with pytest.raises(PredictionError, match="the bed is said to be at") as refused:
+        as_is(timeline, dataclasses.replace(start(timeline), bed_c=here))
+    assert refused.value.code == ErrorCode.NO_FORECAST
 
 
 def test_an_unknown_what_if_is_refused():

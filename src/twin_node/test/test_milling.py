@@ -222,4 +222,4 @@ def test_a_stamp_that_repeats_is_no_other_place():
     last = replace(sample, stamp_s=stamp_s, instruction=cut - 1, progress=stamp_s / timeline.total_s)
     shadow.observe(replace(last, position_m=position_at(timeline.plan, timeline.program, stamp_s).position_m))
     channels = shadow.observe(replace(last, instruction=cut, progress=progress, position_m=place_m))
-    assert channels[2].measured == pytest.approx(0.0, abs=1e-6)
+    assert channels[2].measured == pytest.approx(0.0, abs=1e-5)  # the estimated delay is some microseconds

@@ -10,6 +10,7 @@ then. Where the tool is between two instructions is kept as a share of the prese
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -29,6 +30,8 @@ from twin_node.timeline import Timeline, simulate_steps
 from twin_node.violations import MOST, Run, violations
 
 AS_IS = "as_is"
+POSSIBLE_C = (-50.0, 1000.0)  # of anything in a machine
+Z_90 = 1.645  # standard deviations of a normal distribution to its 95 % quantile
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,10 @@ def look_ahead(
     Args:
         residuals: of finished jobs; they calibrate time and energy as they do the job's prediction.
         predicted: what was predicted of the whole job; as_is says when it will leave the interval.
-    Raises PredictionError (CANNOT_PREDICT) for a what-if that cannot be planned.
+    Raises PredictionError (CANNOT_PREDICT) for a what-if that cannot be planned, (NO_FORECAST) for temperatures that
+    are none.
     """
+    _check(present)
     rests: dict[float, _Rest] = {}
     found = []
     for case in cases:
@@ -93,6 +98,17 @@ def look_ahead(
             rests[case.feed] = _rest(timeline, present, case.feed)
         found.append(_forecast(case, rests[case.feed], timeline, present, residuals or Residuals(), predicted))
     return tuple(found)
+
+
+def _check(present: Present) -> None:
+    low, high = POSSIBLE_C
+    for what, here in (("hot end", present.hotend_c), ("bed", present.bed_c), ("air", present.air_c)):
+        if not low <= here <= high:
+            raise PredictionError(
+                ErrorCode.NO_FORECAST,
+                f"the {what} is said to be at {here:g} degC; {low:g} to {high:g} degC are possible.",
+                "Check its sensor.",
+            )
 
 
 # --- the rest of the program ---
@@ -169,11 +185,20 @@ def _forecast(
     total_s = float(course.duration_s.sum())
     total_j = float(sum(column.sum() for column in course.energy_j.values()))
     draws = draw(rest.steps, total_s, profile, material, start_c)
-    time_s = calibrated(interval(total_s, draws.time_s), residuals.time)
-    energy_j = calibrated(interval(total_j, draws.electric_j), residuals.energy)
+    place_j = present.place_sd_s * total_j / total_s if total_s > 0.0 else 0.0
+    time_s = _widened(calibrated(interval(total_s, draws.time_s), residuals.time), present.place_sd_s)
+    energy_j = _widened(calibrated(interval(total_j, draws.electric_j), residuals.energy), place_j)
     if case.name == AS_IS and predicted is not None:
         found += _beyond(predicted, present, time_s, energy_j)
     return ForecastCase(case.name, time_s, energy_j, peak_w, tuple(found[:MOST]))
+
+
+def _widened(estimate: Estimate, sd: float) -> Estimate:
+    """An interval with an independent standard deviation added; nothing that is left is below 0."""
+    below, above = (
+        math.hypot(each, Z_90 * sd) for each in (estimate.mean - estimate.low, estimate.high - estimate.mean)
+    )
+    return Estimate(estimate.mean, max(0.0, estimate.mean - below), estimate.mean + above) if sd > 0.0 else estimate
 
 
 def _changed(case: WhatIf, rest: _Rest, timeline: Timeline, present: Present) -> _Rest:

@@ -49,6 +49,7 @@ class Present:
         clock_s: the job's motion clock.
         in_hand_s: time since the instruction was first reported.
         hotend_c, bed_c: as measured last, by the twin where they are not; air_c: around the machine, by the twin.
+        place_sd_s: standard deviation of where the job is, as a time.
         elapsed_s, energy_j: time and metered energy of the job so far.
     """
 
@@ -58,6 +59,7 @@ class Present:
     hotend_c: float
     bed_c: float
     air_c: float
+    place_sd_s: float = 0.0
     elapsed_s: float = 0.0
     energy_j: float = 0.0
 
@@ -213,7 +215,9 @@ class Shadow:
         if timeline is None or sample is None or not len(timeline.program):
             return None
         hotend_c, bed_c = (self._heater_c(heater, sample) for heater in (Heater.HOTEND, Heater.BED))
-        return Present(self._instruction(sample), self._clock_s, self._in_hand_s, hotend_c, bed_c, self._air_c)
+        place_sd_s = math.hypot(PROGRESS_SD_S, self._period_s)
+        index = self._instruction(sample)
+        return Present(index, self._clock_s, self._in_hand_s, hotend_c, bed_c, self._air_c, place_sd_s)
 
     @property
     def alignment(self) -> Alignment:
@@ -368,7 +372,8 @@ class Shadow:
         if not self._clocks:
             return after
         stamps, clocks = np.array(self._clocks).T
-        return np.where(delays_s > 0.0, np.interp(sample.stamp_s - delays_s, stamps, clocks), after)
+        since_s = clock_s - clocks[-1]  # not 0 for a sample that repeats a stamp
+        return np.where(delays_s > 0.0, np.interp(sample.stamp_s - delays_s, stamps, clocks) + since_s, after)
 
     def _power(self, sample: TelemetrySample, heater_w: dict[Heater, float], dt: float) -> ResidualChannel:
         """Watts over the last POWER_SMOOTHING_S seconds."""

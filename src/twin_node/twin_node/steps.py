@@ -150,10 +150,11 @@ def steps_from(
     new = [i for i in (index, index + 1) if merged.first[at] < i < end]
     first = np.concatenate([merged.first[: at + 1], np.array(new, np.int64), merged.first[at + 1 :]])
     sums = _sums(program, plan, profile, removed_m3, first)
-    kept = first >= index
-    which = np.searchsorted(merged.first, first[kept], side="right") - 1
+    begin = int(np.searchsorted(first, index))
+    which = np.searchsorted(merged.first, first[begin:], side="right") - 1
     state = {name: getattr(merged.steps, name)[which] for name in STATE}
-    return MergedSteps(Steps(**state, **_summed(sums[:, kept], material)), first[kept], merged.count, merged.melted_m3)
+    steps = Steps(**state, **_summed(sums[:, begin:], material))
+    return MergedSteps(steps, first[begin:], merged.count, merged.melted_m3)
 
 
 def _sums(
