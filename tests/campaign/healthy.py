@@ -2,7 +2,7 @@
 
     python -m tests.campaign.healthy --hours 1000 --seed 1 --jobs 2 [--table healthy.npz]
 
-Prints JSON lines: the alarms, then the rate with its exact (Poisson) upper bound.
+Prints JSON lines: each machine's alarms, then the rate with its exact (Poisson) upper bound.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from scipy.stats import chi2
@@ -56,9 +58,9 @@ class Life:
         self._alarm_s = row.now_s
 
 
-def live(seed: int, hours: float = HOURS_A_MACHINE) -> Life:
-    """One machine for so many hours, jobs and pauses by chance."""
-    watched, life = Watched(load_machine(DEFAULT_MACHINE), seed), Life(seed)
+def live(seed: int, hours: float = HOURS_A_MACHINE, room_k: float = 0.0) -> Life:
+    """One machine for so many hours, jobs and pauses by chance, in a room that is warmer than the profile's."""
+    watched, life = Watched(load_machine(DEFAULT_MACHINE), seed, room_k=room_k), Life(seed)
     rig, draw = watched.rig, watched.draw
     while rig.now_s < 3600.0 * hours:
         life.jobs += 1
@@ -78,13 +80,15 @@ def upper_bound(count: int, hours: float) -> float:
     return float(chi2.ppf(CONFIDENCE, 2 * (count + 1))) / 2.0 / hours
 
 
-def campaign(hours: float, seed: int, jobs: int) -> list[Life]:
-    """Machines of consecutive seeds until the hours are full."""
+def campaign(hours: float, seed: int, jobs: int, room_k: float = 0.0) -> Iterator[Life]:
+    """Machines of consecutive seeds until the hours are full; each as soon as it and those before it are done."""
     seeds = range(seed, seed + max(1, round(hours / HOURS_A_MACHINE)))
+    life = partial(live, room_k=room_k)
     if jobs == 1:
-        return [live(each) for each in seeds]
+        yield from map(life, seeds)
+        return
     with ProcessPoolExecutor(jobs) as pool:
-        return list(pool.map(live, seeds))
+        yield from pool.map(life, seeds)
 
 
 def main() -> None:
@@ -93,18 +97,23 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=50.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument(
+        "--room", type=float, default=0.0, help="kelvins by which the room is warmer than the profile's"
+    )
     parser.add_argument("--table", type=Path, default=None)
     options = parser.parse_args()
     began = time.monotonic()
-    lives = campaign(options.hours, options.seed, options.jobs)
-    alarms = [alarm for life in lives for alarm in life.alarms]
-    for alarm in alarms:
-        print(json.dumps(alarm))
+    lives = []
+    for life in campaign(options.hours, options.seed, options.jobs, options.room):
+        line = {"seed": life.seed, "hours": round(life.hours, 2), "jobs": life.jobs, "alarms": life.alarms}
+        print(json.dumps(line), flush=True)
+        lives.append(life)
+    count = sum(len(life.alarms) for life in lives)
     hours = sum(life.hours for life in lives)
     summary = {
         "hours": round(hours, 1), "machines": len(lives), "first_seed": options.seed,
-        "jobs": sum(life.jobs for life in lives), "false_alarms": len(alarms),
-        "per_hour": round(len(alarms) / hours, 5), "upper_bound_per_hour": round(upper_bound(len(alarms), hours), 5),
+        "room_k": options.room, "jobs": sum(life.jobs for life in lives), "false_alarms": count,
+        "per_hour": round(count / hours, 5), "upper_bound_per_hour": round(upper_bound(count, hours), 5),
         "confidence": CONFIDENCE, "times_real_time": round(3600.0 * hours / (time.monotonic() - began)),
     }  # fmt: skip
     print(json.dumps(summary))

@@ -35,9 +35,9 @@ def _moved(text: str, code: str, shift_k: float) -> str:
     )
 
 
-def small_program(draw: random.Random) -> tuple[str, str]:
-    """(name, G-code) of a short piece of an example with targets of its own."""
-    if draw.random() < 0.1:
+def small_program(draw: random.Random, printing: bool = False) -> tuple[str, str]:
+    """(name, G-code) of a short piece of an example with targets of its own; now and then motion alone."""
+    if draw.random() < 0.1 and not printing:
         return MOTION_ONLY, (EXAMPLES / f"{MOTION_ONLY}.gcode").read_text()
     name = draw.choice(PRINTS)
     beginning, layers = _layers(name)
@@ -48,9 +48,9 @@ def small_program(draw: random.Random) -> tuple[str, str]:
     return f"{name}_{first}_{count}", _moved(text, "M1[49]0", draw.uniform(-TARGET_K, TARGET_K))
 
 
-def small_job(profile: MachineProfile, draw: random.Random) -> Job:
+def small_job(profile: MachineProfile, draw: random.Random, printing: bool = False) -> Job:
     """Drawn by chance."""
-    name, text = small_program(draw)
+    name, text = small_program(draw, printing)
     program = read_gcode(text.encode(), name, "marlin", profile.controller)
     material = resolve_material(program.metadata.material, profile.kind)
     return Job(program, build_timeline(program, profile, material))

@@ -87,17 +87,19 @@ class Rig:
         nominal: the profile that host and twin have; the machine's true parameters are drawn around it.
         seed: of the machine, its noise, its sensors.
         burst_s: physics seconds between two bursts of the accelerometer; 0 = none.
+        room_k: by which the room is warmer than the profile says.
 
     Attributes:
         now_s: physics time since power-on.
         failed: why the controller or the connection has failed; "" = it has not.
     """
 
-    def __init__(self, nominal: MachineProfile, seed: int, burst_s: float = BURST_S) -> None:
+    def __init__(self, nominal: MachineProfile, seed: int, burst_s: float = BURST_S, room_k: float = 0.0) -> None:
         self.profile = nominal
         self.now_s = 0.0
         self.failed = ""
-        self.firmware = Firmware(nominal, SPEED, seed, Journal(None), lambda at: at)
+        room = nominal.model_copy(update={"ambient": nominal.ambient + room_k})
+        self.firmware = Firmware(room, SPEED, seed, Journal(None), lambda at: at)
         self.faults = FaultSchedule(nominal.kind)
         self._effects = Effects(self.firmware, SerialLine(seed + 3), self._pull)
         self._meter = Meter(self.firmware.plant, seed + 2)

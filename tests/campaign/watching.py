@@ -32,8 +32,10 @@ class Row:
 class Watched:
     """One machine and what watches it."""
 
-    def __init__(self, profile: MachineProfile, seed: int, model: FusionModel | None = None) -> None:
-        self.rig = Rig(profile, seed, BURST_S)
+    def __init__(
+        self, profile: MachineProfile, seed: int, model: FusionModel | None = None, room_k: float = 0.0
+    ) -> None:
+        self.rig = Rig(profile, seed, BURST_S, room_k)
         self.identifier = ThreatIdentifier(profile, model)
         self.draw = random.Random(seed)
 

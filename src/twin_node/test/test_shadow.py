@@ -99,6 +99,17 @@ def test_a_preheated_machine_is_followed_with_the_controllers_target(printer):
     assert channels[1].z_score < -3.0
 
 
+@pytest.mark.parametrize("room_k", [-6.0, 6.0])
+def test_a_room_that_is_not_the_profiles_is_in_order(printer, room_k):
+    shadow = Shadow(printer)
+    tau = printer.bed.heat_capacity / printer.bed.loss
+    for second in range(0, 3600, 2):
+        bed_c = 25.0 + room_k + (35.0 - room_k) * math.exp(-second / tau)
+        reading = HeaterReading(Heater.BED, bed_c, 0.0)
+        sample = TelemetrySample(float(second), printer.id, 1, 1, MachineState.IDLE, heaters=(reading,))
+        assert abs(shadow.observe(sample)[1].z_score) < 3.0
+
+
 def test_motors_that_a_job_has_left_on_are_in_order(printer):
     shadow = Shadow(printer)
     watts = printer.power.electronics + printer.power.motors_enabled

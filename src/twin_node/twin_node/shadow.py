@@ -26,6 +26,7 @@ from twin_node.timeline import Timeline, heater_vector, machine_vector
 LONGEST_STEP_S = 60.0  # after a longer silence the twin starts again from measured temperatures
 SENSOR_SD_C = 1.0  # thermistor, and the ripple of a real controller
 REPORT_SD_S = 1.0  # age of a reported temperature: controllers report once a second, and a sensor follows its heater
+ROOM_SD_C = 3.0  # of the room around the profile's; a heater that is off comes to it
 LATE_SHARE = 0.3  # a real ramp may end later than the model's by this share of its length
 SHORTEST_SETTLING_S = 10.0
 POSITION_SD_M = 2e-4  # rounding of reported positions and of long moves that are split
@@ -46,6 +47,7 @@ class ThermalTwin:
     ramp_s: float = 0.0
     spread_c: float = 0.0
     late_c: float = 0.0
+    room_c: float = 0.0
     target_c: float = 0.0
     slope_c_s: float = 0.0  # in the last step
     lost_j: float = 0.0  # to the air, in the last step
@@ -75,6 +77,11 @@ class ThermalTwin:
         """On a ramp the uncertain power, capacity and loss show in proportion to the way made; at the target
         both twin and machine are held there, and the difference dies out with the machine's delay. What cools
         freely cannot be further off than it is from the room."""
+        towards_room = 1.0 - math.exp(-dt * self.profile.loss / self.profile.heat_capacity)
+        if target_c <= ambient_c:
+            self.room_c += (ROOM_SD_C - self.room_c) * towards_room
+        else:
+            self.room_c *= math.exp(-dt / SHORTEST_SETTLING_S)
         way = math.sqrt(2.0) * self.profile.uncertainty * abs(self.temperature_c - self.ramp_from_c)
         if target_c <= ambient_c:
             self.spread_c = min(way, math.sqrt(2.0) * self.profile.uncertainty * abs(self.temperature_c - ambient_c))
@@ -91,7 +98,7 @@ class ThermalTwin:
     @property
     def sigma_c(self) -> float:
         """Standard deviation of measured - expected temperature [degC]."""
-        return math.hypot(SENSOR_SD_C, self.spread_c, self.late_c, REPORT_SD_S * self.slope_c_s)
+        return math.hypot(SENSOR_SD_C, self.spread_c, self.late_c, self.room_c, REPORT_SD_S * self.slope_c_s)
 
 
 @dataclass(slots=True)

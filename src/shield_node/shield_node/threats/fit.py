@@ -5,7 +5,8 @@
 A table holds, for n moments: scores (n, scores), cause (n,) as in Cause, seed (n,) of the machine, and seconds (n,)
 that the row stands for. Seeds of the tests are never seeds of the fit. The model is a multinomial logistic regression
 with weights >= 0, maximum likelihood with a ridge; one temperature for all log-odds is then fitted on machines that
-the weights have not seen (Guo et al. 2017). What no table shows (a late message, say) keeps its declared weight.
+the weights have not seen (Guo et al. 2017). Rules that need no data (a late message, an impossible
+temperature) have a declared lowest weight.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from scipy.optimize import minimize, minimize_scalar
 from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.threats import Cause
 from shield_node.threats.fusion import CAUSES, REFERENCE, Array, FusionModel
-from shield_node.threats.scores import KINDS, Score
+from shield_node.threats.scores import KINDS, Score, bounded
 
 FAULT_SHARE = 1e-3  # of all seconds that something is wrong: the prior that probabilities are about
 RIDGE = 1e-5
 LARGEST_WEIGHT = 20.0
 CALIBRATION_SHARE = 4  # one machine in so many is kept for the temperature
 DECLARED_BIAS = -11.5  # log-odds of a cause that no table shows: one second in a hundred thousand
-# (cause, score, weight): what tables of a sound network and a whole meter cannot show; a score at its limit makes the
-# cause likelier than not
+# (cause, score, lowest weight): rules that never speak beside a sound machine, and what tables of a sound network and a
+# whole meter cannot show; at its limit each makes its cause likelier than not
 DECLARED = (
     (Cause.NETWORK_FAULT, Score.TELEMETRY_LATE, 12.0),
     (Cause.NETWORK_FAULT, Score.TELEMETRY_ORDER, 12.0),
@@ -48,7 +49,6 @@ DECLARED = (
     (Cause.THERMAL_RUNAWAY, Score.HOTEND_RUNAWAY, 12.0),
     (Cause.THERMAL_RUNAWAY, Score.BED_RUNAWAY, 12.0),
 )
-FEWEST_ROWS = 100  # with a score at its limit that a fit needs; below, a declared weight stays
 EDGES = (0.0, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 1.0)  # of the reliability curve
 
 
@@ -96,7 +96,7 @@ def _load(path: Path) -> tuple[Array, ...]:
     fits = scores.shape == (rows, len(KINDS)) and all(each.shape == (rows,) for each in (cause, seed, seconds))
     if not fits or not rows or not set(np.unique(cause).tolist()) <= set(map(int, Cause)):
         raise _unreadable(path, f"shape {scores.shape}")
-    return scores.astype(float), cause, seed, seconds.astype(float)
+    return bounded(scores.astype(float)), cause, seed, seconds.astype(float)
 
 
 def fit(table: Table, provenance: dict[str, object]) -> FusionModel:
@@ -106,7 +106,7 @@ def fit(table: Table, provenance: dict[str, object]) -> FusionModel:
     bias, weights = _maximum_likelihood(table.of_seeds(~kept))
     temperature = _temperature(bias, weights, table.of_seeds(kept))
     bias, weights = bias / temperature, weights / temperature
-    declared = _declare(bias, weights, table)
+    declared = _declare(bias, weights)
     about = provenance | {
         "model": "multinomial logistic, weights >= 0, ridge, one temperature",
         "fault_share": FAULT_SHARE,
@@ -165,18 +165,16 @@ def _log_loss(model: FusionModel, table: Table) -> float:
     return float(-(table.weight * np.log(np.maximum(shares, 1e-12))).sum())
 
 
-def _declare(bias: Array, weights: Array, table: Table) -> list[str]:
-    """Put in what the tables cannot show; what was put in, by name."""
-    put = []
+def _declare(bias: Array, weights: Array) -> list[str]:
+    """Raise what is below its declared weight; what was raised, by name."""
+    raised = []
     for cause, score, weight in DECLARED:
         at = CAUSES.index(cause)
-        rows = table.cause == at
-        shown = int((table.scores[rows, score] >= 1.0).sum())
-        if shown < FEWEST_ROWS and weights[at, score] < weight:
+        if weights[at, score] < weight:
             weights[at, score] = weight
-            put.append(f"{cause.name} by {score.name}")
+            raised.append(f"{cause.name} by {score.name}")
         bias[at] = max(bias[at], DECLARED_BIAS)
-    return put
+    return raised
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from industriverse_core.threats import Cause, Evidence, ThreatEstimate
 from shield_node.detectors.heaters import HeaterFault
 from shield_node.threats.electric import MeterWatch, PowerBudget
 from shield_node.threats.fusion import CAUSES, REFERENCE, FusionModel, shipped_model
-from shield_node.threats.scores import KINDS, LARGEST, Cusum, Score
+from shield_node.threats.scores import KINDS, LARGEST, Cusum, Score, bounded
 from shield_node.threats.thermal import HeaterWatch
 from shield_node.threats.vibration import VibrationWatch
 
@@ -210,11 +210,10 @@ class ThreatIdentifier:
     # --- what follows ---
 
     def scores(self, now_s: float) -> np.ndarray:
-        """(scores,) value over limit of every detector, 0..LARGEST; the columns of a score table."""
+        """(scores,) of every detector; the columns of a score table."""
         late_s = now_s - self._heard_s
         self.values[Score.TELEMETRY_LATE] = late_s if late_s > 0.0 else 0.0
-        scores: np.ndarray = np.fmax(np.fmin(self.values, _MOST), 0.0) * self._judged  # NaN becomes 0
-        return scores
+        return bounded(np.minimum(self.values, _MOST) * self._judged)
 
     def estimate(self, now_s: float) -> ThreatEstimate:
         """What is likeliest now, and why."""

@@ -1,7 +1,7 @@
 """The evidence that detectors give: one bounded score a detector and channel.
 
-A detector has a value and a limit in its own unit; the score is value / limit, at most LARGEST. 1 is where the
-detector alone would speak. Scores are what the fusion weighs (fusion.py) and what a fit is made of (fit.py).
+A detector has a value and a limit in its own unit; the score is value / limit, at most LARGEST, and 0 below NOISE. 1 is
+where the detector alone would speak. Scores are what the fusion weighs (fusion.py) and what a fit is made of (fit.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 LARGEST = 2.0
+NOISE = 0.3  # below, a value is no evidence: what a sound machine does at work must not speak for faults at work
 
 
 class Score(IntEnum):
@@ -86,6 +90,12 @@ KINDS: tuple[Kind, ...] = (
     Kind("controller", "heater", 1.0, "alarm"),
     Kind("controller", "temperature_sensor", 1.0, "alarm"),
 )
+
+
+def bounded(ratios: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores of values over their limits; NaN counts as 0."""
+    scores: NDArray[np.float64] = np.where(ratios >= NOISE, np.fmin(ratios, LARGEST), 0.0)
+    return scores
 
 
 class Cusum:
