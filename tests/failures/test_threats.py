@@ -56,7 +56,7 @@ def test_a_heater_that_is_stuck_on_is_named_and_stops_the_job(watched):
     job = cell.wait_job(job_id, im.JobState.ABORTED)
     # the conductor hears of it from the shield, or from the machine that the shield has stopped
     assert job.error_code in (ErrorCode.THREAT, ErrorCode.STOP_REQUESTED), job.error_msg
-    assert "hot" in job.error_msg
+    assert "heats without being told" in job.error_msg
     cell.wait(lambda: cell.decisions[-1].state == im.SafetyState.LATCHED, 10, "a decision after the stop")
     last = cell.decisions[-1]
     assert (Cause(last.cause), last.level) == (Cause.THERMAL_RUNAWAY, Level.STOP1)

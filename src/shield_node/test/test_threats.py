@@ -139,6 +139,19 @@ def test_a_louder_machine_vibrates_and_its_own_level_is_learnt(identifier):
     assert identifier.estimate(10.0).cause is Cause.VIBRATION
 
 
+def test_one_loud_axis_of_three_is_motion(identifier):
+    cold(identifier, 10.5)
+    for second in range(100):
+        loud = 1.0 if second > 60 else 0.1
+        for axis, level in zip(VibrationAxis, (loud, 0.1, 0.1), strict=True):
+            identifier.observe_vibration(burst(float(second), level, axis), 10.0)
+    assert identifier.estimate(10.0).cause is Cause.NONE
+    for second in range(100, 120):
+        for axis in VibrationAxis:
+            identifier.observe_vibration(burst(float(second), 1.0, axis), 10.0)
+    assert identifier.estimate(10.0).cause is Cause.VIBRATION
+
+
 def test_a_temperature_that_is_not_reported_any_more_is_a_sensor_fault_while_a_job_runs(identifier):
     cold(identifier, 10.0)
     silent = sample(10.0, heaters=(), state=MachineState.IDLE)

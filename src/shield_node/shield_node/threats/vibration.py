@@ -39,30 +39,41 @@ class _Level:
 
 
 class VibrationWatch:
-    """Sums over the bursts of each axis; the highest counts.
+    """A sum over bursts: how far above its own level the machine shakes.
 
-    The energy in the highest bands is broad-band shaking: a loose part, a bearing. Motion hardly reaches there.
+    The energy in the highest bands is broad-band shaking: a loose part, a bearing. Motion hardly reaches there, and
+    where it does, along one axis; what shakes a machine shakes it in all directions. So the median of the axes counts.
     """
 
     def __init__(self, limit: float) -> None:
-        self._limit = limit
         self._levels: dict[tuple[VibrationAxis, bool], _Level] = {}
-        self._sums: dict[VibrationAxis, Cusum] = {}
-        self._stamps_s: dict[VibrationAxis, float] = {}
+        self._sum = Cusum(SLACK, limit)
+        self._burst: dict[VibrationAxis, float] = {}  # z-scores of the newest one
+        self._burst_s = self._judged_s = math.nan
 
     def observe(self, sample: VibrationSample, moving: bool) -> None:
-        """A burst; one that is not finite counts for nothing."""
+        """One axis of a burst; one that is not finite counts for nothing."""
         energy = math.fsum(sample.band_energy[-HIGH_BANDS:])
-        dt = sample.stamp_s - self._stamps_s.get(sample.axis, math.nan)
-        self._stamps_s[sample.axis] = sample.stamp_s
-        if not (math.isfinite(energy) and energy > 0.0):
+        if not (math.isfinite(sample.stamp_s) and math.isfinite(energy) and energy > 0.0):
             return
-        z = self._levels.setdefault((sample.axis, moving), _Level()).score(math.log(energy))
-        total = self._sums.setdefault(sample.axis, Cusum(SLACK, self._limit))
+        if sample.stamp_s != self._burst_s:
+            self._judge()
+            self._burst_s = sample.stamp_s
+        self._burst[sample.axis] = self._levels.setdefault((sample.axis, moving), _Level()).score(math.log(energy))
+        if len(self._burst) == len(VibrationAxis):
+            self._judge()
+
+    def _judge(self) -> None:
+        """Enter the burst that is complete, or over."""
+        if not self._burst:
+            return
+        ordered = sorted(self._burst.values())
+        dt, self._judged_s = self._burst_s - self._judged_s, self._burst_s
+        self._burst.clear()
         if 0.0 < dt <= LONGEST_GAP_S:
-            total.step(min(z, MOST_SIGMA), dt)
+            self._sum.step(min(ordered[(len(ordered) - 1) // 2], MOST_SIGMA), dt)
 
     @property
     def value(self) -> float:
         """[sigma s]."""
-        return max((total.value for total in self._sums.values()), default=0.0)
+        return self._sum.value
