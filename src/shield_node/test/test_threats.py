@@ -150,6 +150,9 @@ def test_one_loud_axis_of_three_is_motion(identifier):
         for axis in VibrationAxis:
             identifier.observe_vibration(burst(float(second), 1.0, axis), 10.0)
     assert identifier.estimate(10.0).cause is Cause.VIBRATION
+    identifier.reset()
+    identifier.observe_vibration(burst(120.0, 0.1), 10.0)
+    assert cold(identifier, 11.0).cause is Cause.NONE
 
 
 def test_a_temperature_that_is_not_reported_any_more_is_a_sensor_fault_while_a_job_runs(identifier):

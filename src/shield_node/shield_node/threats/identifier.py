@@ -131,6 +131,7 @@ class ThreatIdentifier:
         """An operator has cleared a stop: evidence is gathered anew; what was learnt of the machine is kept."""
         self.begin_job("")
         self._incidents.clear()
+        self._vibration.forget()
         self._forget_machine()
         self.values[:] = 0.0
 

@@ -63,6 +63,10 @@ class VibrationWatch:
         if len(self._burst) == len(VibrationAxis):
             self._judge()
 
+    def forget(self) -> None:
+        """Begin the sum anew; the own level stays."""
+        self._sum.value = 0.0
+
     def _judge(self) -> None:
         """Enter the burst that is complete, or over."""
         if not self._burst:
