@@ -53,3 +53,22 @@ def test_the_witness_is_what_notices():
 def test_words_are_compared_as_numbers_and_without_their_line():
     assert words("N12G1X10.0F500") == words("n7 g1 x10 f500")
     assert words("G1X10") != words("G1X1")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"S8000", b"S800"), (b"M3", b"M4"), (b"M9", b"M8"), (b"G54", b"G55"), (b"G17", b"G18")]
+)
+def test_a_mode_that_no_position_shows_is_noticed(old, new):
+    """`$G` tells: the spindle's speed and sense, coolant, plane."""
+
+    class Other(OneFault):
+        def __call__(self, data):
+            if old in data and not self.story:
+                self.story = "other"
+                return data.replace(old, new)
+            return data
+
+    job = Job(20, 3)
+    job.port.spoil = Other(1, 1)
+    outcome = job.run()
+    assert outcome.code in ("PROTOCOL", "CONTROLLER_ERROR", "POSITION_MISMATCH")

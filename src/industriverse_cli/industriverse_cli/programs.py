@@ -199,11 +199,15 @@ def _hidden(report: GateReport) -> bool:
 
 def _print_prediction(case: Case, prediction: Prediction) -> None:
     from industriverse_core.units import duration_text, energy_text
+    from twin_node.oracle import mill_homing_s
 
     out = console()
     out.print(headline(case, "predicted", "bold green"))
+    mill = case.profile.kind == "mill"
+    first = ("before it, where it has to home", mill_homing_s(case.profile), duration_text)
     rows = [
-        (f"time, with {_start_up(case)}", prediction.time_s, duration_text),
+        ("time" if mill else "time, with heating and homing", prediction.time_s, duration_text),
+        *([first] if mill else []),
         ("moves and dwells alone", prediction.motion_time_s, duration_text),
         ("electric energy", prediction.energy_j, energy_text),
         *(
@@ -224,10 +228,6 @@ def _print_prediction(case: Case, prediction: Prediction) -> None:
         out.print(
             f"The slicer's own figures: {', '.join(said)}; without heating, homing and flow factors.", style="dim"
         )
-
-
-def _start_up(case: Case) -> str:
-    return "heating and homing" if case.profile.kind == "printer" else "homing"
 
 
 def _estimates(rows: list[tuple[str, Estimate, Any]]) -> Any:

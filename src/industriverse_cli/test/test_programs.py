@@ -164,6 +164,15 @@ def test_predict_for_people(run, good):
     assert "90 % interval" in out
 
 
+def test_predict_says_what_a_mill_takes_to_home(run, tmp_path):
+    path = tmp_path / "face.ngc"
+    path.write_text("G21 G90 G17 G94\nG0 Z5\nG0 X10 Y10\nG0 Z5\nM2\n")
+    status, out, _ = run("predict", path, "--machine", "grbl_mill")
+    assert status == 0
+    assert "before it, where it has to home" in out
+    assert "20 s" in out
+
+
 def test_show(run, good):
     status, out, _ = run("show", good, "--first", "5")
     assert status == 0

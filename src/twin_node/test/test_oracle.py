@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from industriverse_core.artefacts import Subsystem
+from industriverse_core.artefacts import Estimate, Subsystem
 from industriverse_core.errors import CoreError, ErrorCode
 from industriverse_core.machine import load_machine
 from industriverse_core.material import load_material
 from industriverse_core.program import Heater, Op, build_program
 from twin_node import thermal_kernels as kernels
-from twin_node.oracle import predict
+from twin_node.oracle import mill_homing_s, predict
 from twin_node.steps import aggregate, melted_m3
 from twin_node.timeline import build_timeline, heater_vector
 
@@ -210,6 +210,15 @@ def test_a_mill_has_a_spindle_and_no_filament():
         mill.spindle.idle_power * prediction.time_s.mean / 2, rel=0.01
     )
     assert prediction.material_kg.mean == prediction.filament_m.mean == 0.0
+
+
+def test_a_mill_homes_before_the_predicted_time_and_a_printer_within_it(printer):
+    mill = load_machine("grbl_mill")
+    homing = mill_homing_s(mill)
+    assert homing.mean == mill.kinematics.homing_time
+    assert homing.low == pytest.approx(20.0 * (1.0 - 1.645 * 0.2), abs=0.01)
+    assert homing.high == pytest.approx(20.0 * (1.0 + 1.645 * 0.2), abs=0.01)
+    assert mill_homing_s(printer) == Estimate.exact(0.0)
 
 
 def test_an_empty_program_takes_nothing(printer, pla):

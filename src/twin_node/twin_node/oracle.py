@@ -34,6 +34,7 @@ MAX_STEPS = 2000
 MOTION_TIME_SD = 0.006  # twice the planner's error against Marlin's (root mean square of 14 files)
 MASS_SD = 0.015  # density 1 %, filament diameter 0.5 % (counts twice)
 AMBIENT_SD_C = 2.0
+QUANTILE_95 = 1.6449  # of the normal distribution
 CLIP = 2.5  # draws lie within this many standard deviations
 
 
@@ -89,6 +90,22 @@ def prediction_of(timeline: Timeline, profile: MachineProfile, material: Materia
         heat_j=interval(timeline.heat_j, draws.heat_j),
         filament_m=Estimate.exact(timeline.filament_m),  # commanded; what it weighs is uncertain
         material_kg=interval(timeline.material_kg, draws.mass),
+    )
+
+
+def mill_homing_s(profile: MachineProfile) -> Estimate:
+    """What a mill takes to home [s], with its 90 % interval; 0 for a printer.
+
+    A printer's program homes, and a prediction has that in its time. A mill is homed by the machine node before the
+    first job after its controller was locked (switched on, an alarm), under that job's permit, and by no program: so
+    this comes before the predicted time, or not at all.
+    """
+    if profile.kind != "mill":
+        return Estimate.exact(0.0)
+    kinematics = profile.kinematics
+    spread = QUANTILE_95 * kinematics.homing_time_spread
+    return Estimate(
+        kinematics.homing_time, kinematics.homing_time * max(0.1, 1.0 - spread), kinematics.homing_time * (1.0 + spread)
     )
 
 

@@ -295,9 +295,13 @@ class GrblDriver:
             self._transport.write(p.REPORT)
 
     def _ask_modes(self, now: float) -> None:
-        """While lines are on their way: they are the reason to ask, and an idle mill may be somebody else's."""
-        streaming = self._connection.unanswered and self.status.state == "Run" and not self._pause_line
-        if streaming and self._modes.wants(now, MODES_PERIOD_S / self._scale) and self.can_send(QUESTION):
+        """While it moves: an idle mill may be somebody else's."""
+        if (
+            self.status.state == "Run"
+            and not self._pause_line
+            and self._modes.wants(now, MODES_PERIOD_S / self._scale)
+            and self.can_send(QUESTION)
+        ):
             self._modes_line = self.send(QUESTION, now)
             self._modes.on_asked(now)
 
