@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -159,7 +160,8 @@ def _run_in_cell(profile: MachineProfile, cell: str, quiet: bool) -> Source:
     deadline_s = time.monotonic() + RECORDED_WITHIN_S
     while True:
         try:
-            return from_record(folder, home_directory(), Wanted(profile, job_id, path))
+            source = from_record(folder, home_directory(), Wanted(profile, job_id, path))
+            return replace(source, name=f"cell {cell}")
         except CoreError:
             if time.monotonic() > deadline_s:
                 raise
