@@ -262,6 +262,9 @@ def _rehearse(profile: MachineProfile, seeds: range, spread: float, accuracy: fl
     else:
         table = columns("parameter", ">identified", ">median error", ">worst error", ">+- 90 %", ">in interval")
         for row in rows:
+            if not row["identified"]:
+                table.add_row(row["name"], f"0/{len(done)}", "-", "-", "-", "-")
+                continue
             unit, scale = ("K", 1.0) if row["unit"] == "K" else ("%", 100.0)
             numbers = (f"{scale * row[name]:.2f} {unit}" for name in ("median_error", "worst_error", "half_width"))
             table.add_row(row["name"], f"{row['identified']}/{len(done)}", *numbers, f"{row['coverage']:.2f}")
