@@ -159,6 +159,55 @@ def test_json_has_every_estimate_with_its_interval(in_home, run_command):
     assert load_machine(str(in_home / "x.yaml")).calibration.date == "2026-11-02"
 
 
+def bag_of(folder):
+    """The same run as a bag: every fifth sample, every second reading."""
+    pytest.importorskip("industriverse_msgs.msg")
+    from rclpy.serialization import serialize_message
+
+    from industriverse_cli.bags import definitions
+    from industriverse_cli.bags.model import BagMessage, OfferedQos, Topic
+    from industriverse_cli.bags.writer import BagWriter, Bounds
+    from industriverse_core.program import Heater
+    from industriverse_core.telemetry import HeaterReading, MachineState, PowerSample, TelemetrySample
+    from industriverse_ros import convert
+
+    writer = BagWriter(folder, Bounds(0, 0), True, ())
+    for name, kind in (("telemetry", "MachineTelemetry"), ("power", "PowerReading")):
+        full = f"industriverse_msgs/msg/{kind}"
+        definition, hashed = definitions.full_definition(full), definitions.type_hash(full)
+        writer.add_topic(Topic(f"/demo/{MK3S.id}/{name}", full, definition, hashed, (OfferedQos(),)))
+    found, _ = series()
+    digest = step_test_program(MK3S).digest
+    messages = []
+    for t, instruction, x, y, z, fan, _, _, *heat in found.machine[::5]:
+        readings = (HeaterReading(Heater.HOTEND, *heat[:3]), HeaterReading(Heater.BED, *heat[3:]))
+        sample = TelemetrySample(
+            EPOCH_S + t, MK3S.id, 1, 1, MachineState.EXECUTING, job_id="J7", program_digest=digest,
+            instruction=int(instruction), position_m=(x, y, z), heaters=readings, fan=fan,
+        )  # fmt: skip
+        messages.append((t, "telemetry", convert.telemetry_to_msg(sample)))
+    for t, watts, joules in found.meter[::2]:
+        sample = PowerSample(EPOCH_S + t, MK3S.id, EPOCH_S + t, source_s=t, power_w=watts, energy_j=joules)
+        messages.append((t, "power", convert.power_to_msg(sample)))
+    for t, name, msg in sorted(messages, key=lambda each: each[0]):
+        at_ns = round((EPOCH_S + t) * 1e9)
+        writer.write(BagMessage(f"/demo/{MK3S.id}/{name}", at_ns, at_ns, serialize_message(msg)))
+    writer.close()
+    return folder
+
+
+def test_a_bag_says_the_same_as_the_record(in_home, run_command):
+    folder = bag_of(in_home / "bag")
+    status, out, err = run_command("calibrate", "prusa_mk3s", "--bag", folder, "-o", "x.yaml", "--json")
+    assert (status, err) == (0, "")
+    _, truth = series()
+    for each in json.loads(out)["estimates"]:
+        if each["name"] in truth and not each["name"].endswith(".ambient"):
+            assert each["value"] == pytest.approx(truth[each["name"]], rel=WITHIN), each["name"]
+    status, _, err = run_command("calibrate", "ender3", "--bag", folder)
+    assert "has no telemetry of 'ender3'; it has prusa_mk3s." in err
+
+
 REFUSED = {
     ("ender3", "--record", "demo"): "demo: has no telemetry of 'ender3'; it has prusa_mk3s.",
     ("prusa_mk3s", "--record", "demo", "--job", "J9"): "demo: has no job 'J9' of prusa_mk3s. Recorded: J7.",

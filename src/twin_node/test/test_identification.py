@@ -9,6 +9,7 @@ import pytest
 from industriverse_core.errors import ErrorCode, PredictionError
 from industriverse_core.gcode import read_gcode
 from industriverse_core.machine import load_machine
+from industriverse_core.program import build_program
 from twin_node.identification import power_fit, thermal_fit
 from twin_node.identification.identify import identify
 from twin_node.identification.plan import step_test
@@ -228,6 +229,7 @@ BAD = {
         temperature_c=lambda r: 25.0 + 0.01 * (np.arange(len(r.time_s)) % 3), target_c=lambda r: r.time_s * 0.0
     ),
     "the times of the samples are no numbers or do not grow": lambda r: replace(r, time_s=r.time_s[::-1]),
+    "the speed of the part-cooling fan is not a number": lambda r: replace(r, fan=r.fan * np.nan),
     "the recording has no temperature of the bed": lambda r: replace(r, bed=None),
     "the recording has no temperature of the hot end": lambda r: replace(r, hotend=None),
     "the recording is of 'ender3', the profile of 'prusa_mk3s'": lambda r: replace(r, machine_id="ender3"),
@@ -261,6 +263,8 @@ def test_states_of_a_program():
     assert states.homing.tolist() == [False, False, True, False, False, False, False]
     with pytest.raises(PredictionError, match="feeds filament"):
         program_states(read_gcode(b"G28\nM83\nM109 S200\nG1 X10 E1 F600\n", "p"))
+    with pytest.raises(PredictionError, match="no instruction"):
+        program_states(build_program([]))
 
 
 def test_a_fine_counter_gives_the_mean_and_a_coarse_one_is_not_used():

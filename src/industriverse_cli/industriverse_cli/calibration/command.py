@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -159,7 +160,8 @@ def _run_in_cell(profile: MachineProfile, cell: str, quiet: bool) -> Source:
     deadline_s = time.monotonic() + RECORDED_WITHIN_S
     while True:
         try:
-            return from_record(folder, home_directory(), Wanted(profile, job_id, path))
+            source = from_record(folder, home_directory(), Wanted(profile, job_id, path))
+            return replace(source, name=f"cell {cell}")
         except CoreError:
             if time.monotonic() > deadline_s:
                 raise
@@ -260,6 +262,9 @@ def _rehearse(profile: MachineProfile, seeds: range, spread: float, accuracy: fl
     else:
         table = columns("parameter", ">identified", ">median error", ">worst error", ">+- 90 %", ">in interval")
         for row in rows:
+            if not row["identified"]:
+                table.add_row(row["name"], f"0/{len(done)}", "-", "-", "-", "-")
+                continue
             unit, scale = ("K", 1.0) if row["unit"] == "K" else ("%", 100.0)
             numbers = (f"{scale * row[name]:.2f} {unit}" for name in ("median_error", "worst_error", "half_width"))
             table.add_row(row["name"], f"{row['identified']}/{len(done)}", *numbers, f"{row['coverage']:.2f}")

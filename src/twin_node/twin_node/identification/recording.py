@@ -77,6 +77,8 @@ def program_states(program: Program) -> ProgramStates:
 
     Raises PredictionError (CANNOT_CALIBRATE) where the program pushes filament: what leaves with it is not measured.
     """
+    if not len(program):
+        raise cannot("the program has no instruction.")
     if bool(np.any(program.extrude_m3 > 0.0)):
         raise cannot("the program feeds filament, and the heat that leaves with it is not measured.")
     moves = np.isin(program.op, MOTION_OPS)
@@ -115,6 +117,8 @@ def check(recording: Recording) -> None:
     for name, heater in (("hot end", recording.hotend), ("bed", recording.bed)):
         if heater is not None:
             _check_heater(name, heater)
+    if not np.all(np.isfinite(recording.fan)):
+        raise cannot("the speed of the part-cooling fan is not a number throughout.", "Record again.")
     if not len(recording.power_time_s):
         raise cannot(
             "the recording has no electric power: without it heat capacities and losses cannot be told apart.",
