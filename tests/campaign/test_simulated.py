@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -44,6 +45,11 @@ def test_thousands_of_runs_fit_into_one_process():
 def _seed(fault, number):
     """The seed of this number that injects this class."""
     return number * len(trial.FAULTS) + trial.FAULTS.index(fault)
+
+
+def test_the_documentation_names_every_class():
+    text = (Path(__file__).parents[2] / "docs" / "campaign.md").read_text()
+    assert [fault for fault in trial.FAULTS if f"`{fault}`" not in text] == []
 
 
 # --- the judge judges: a cell that is not sound is found ---
