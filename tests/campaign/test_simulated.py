@@ -1,5 +1,6 @@
 """A short sample of the campaign in virtual time, and that its judge sees what it is there to see."""
 
+import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -150,7 +151,13 @@ def test_the_command_repeats_one_run(capsys):
 
 
 def test_the_command_prints_a_table_and_writes_a_report(capsys, tmp_path):
-    assert main(["--n", "3", "--jobs", "1", "--json", str(tmp_path / "report.json")]) == 0
-    assert "| shield_" in capsys.readouterr().out or (tmp_path / "report.json").stat().st_size > 100
+    report, records = tmp_path / "report.json", tmp_path / "records.jsonl"
+    command = ["--n", "3", "--jobs", "1", "--json", str(report), "--records", str(records)]
+    assert main(command) == 0
+    assert "| fault | n | detected |" in capsys.readouterr().out
+    assert sum(row["n"] for row in json.loads(report.read_text())["classes"][:3]) == 3
+    kept = records.read_text()
+    assert main(command) == 0, "everything is in the records"
+    assert records.read_text() == kept
     with pytest.raises(SystemExit):
         main(["--n", "-1"])
