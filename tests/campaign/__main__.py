@@ -16,6 +16,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -94,7 +95,8 @@ def real(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="campaign") as folder, interrupted:
         for record in processes.campaign(Path(folder), options.seed, options.processes):
             records.append(record)
-            print(f"{len(records)} of {options.processes}: {record.fault}", file=sys.stderr, flush=True)
+            seen = "; ".join(record.violations) or record.state
+            print(f"{len(records)} of {options.processes}: {record.fault}: {seen}", file=sys.stderr, flush=True)
     stall_s = max((record.stall_s for record in records), default=0.0)
     print(f"{len(records)} faults; this computer stood still for up to {stall_s:.2f} s\n")
     return _report(records, options.json, seed=options.seed, runs=len(records), stall_s=round(stall_s, 3))
@@ -143,6 +145,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--physical", type=_count, default=0, metavar="N", help="N faults of its body instead")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there")
     options = parser.parse_args(arguments)
+    if arguments is None:  # also in the background, where a shell has SIGINT ignored
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.default_int_handler)
     if options.only is not None:
         return once(options.only)
     if options.physical:

@@ -1,7 +1,9 @@
 """A short sample of the campaign in virtual time, and that its judge sees what it is there to see."""
 
+import json
 import os
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -44,6 +46,11 @@ def test_thousands_of_runs_fit_into_one_process():
 def _seed(fault, number):
     """The seed of this number that injects this class."""
     return number * len(trial.FAULTS) + trial.FAULTS.index(fault)
+
+
+def test_the_documentation_names_every_class():
+    text = (Path(__file__).parents[2] / "docs" / "campaign.md").read_text()
+    assert [fault for fault in trial.FAULTS if f"`{fault}`" not in text] == []
 
 
 # --- the judge judges: a cell that is not sound is found ---
@@ -144,7 +151,13 @@ def test_the_command_repeats_one_run(capsys):
 
 
 def test_the_command_prints_a_table_and_writes_a_report(capsys, tmp_path):
-    assert main(["--n", "3", "--jobs", "1", "--json", str(tmp_path / "report.json")]) == 0
-    assert "| shield_" in capsys.readouterr().out or (tmp_path / "report.json").stat().st_size > 100
+    report, records = tmp_path / "report.json", tmp_path / "records.jsonl"
+    command = ["--n", "3", "--jobs", "1", "--json", str(report), "--records", str(records)]
+    assert main(command) == 0
+    assert "| fault | n | detected |" in capsys.readouterr().out
+    assert sum(row["n"] for row in json.loads(report.read_text())["classes"][:3]) == 3
+    kept = records.read_text()
+    assert main(command) == 0, "everything is in the records"
+    assert records.read_text() == kept
     with pytest.raises(SystemExit):
         main(["--n", "-1"])
