@@ -307,15 +307,17 @@ def report(trials: int, first_seed: int) -> Iterator[dict]:
         seeds = range(first_seed, first_seed + max(1, trials // 20))
         outcomes = [campaign(seed, garble, lose, speed=speed) for seed in seeds]
         complete = [outcome for outcome in outcomes if outcome.code == "OK"]
+        off_mm = [wrong_by_mm(move) for outcome in outcomes for move in outcome.altered]
         yield {
-            "garble": garble, "lose": lose, "speed": speed, "jobs": len(outcomes), "codes": dict(Counter(o.code for o in outcomes)),
+            "garble": garble, "lose": lose, "speed": speed, "jobs": len(outcomes),
+            "codes": dict(Counter(o.code for o in outcomes)),
             "moves": sum(o.moves for o in outcomes), "spoilt lines": sum(o.spoilt for o in outcomes),
             "altered moves": sum(len(o.altered) for o in outcomes),
             "completed with an altered move": sum(bool(o.altered) for o in complete),
             "jobs with a deviation": sum(bool(o.altered) for o in outcomes),
-            "moves wrong by more than 0.1 mm": sum(wrong_by_mm(a) > NOTICEABLE_MM for o in outcomes for a in o.altered),
+            "moves wrong by more than 0.1 mm": sum(off > NOTICEABLE_MM for off in off_mm),
             "most moves after the first of these": max(o.after_first for o in outcomes),
-            "largest [mm]": max((wrong_by_mm(a) for o in outcomes for a in o.altered), default=0.0),
+            "largest [mm]": max(off_mm, default=0.0),
             "completed with an altered mode": sum(bool(o.modes) for o in complete),
             "largest of those [mm]": max((wrong_by_mm(a) for o in complete for a in o.altered), default=0.0),
         }  # fmt: skip

@@ -37,7 +37,7 @@ class Mill:
         self.blocks = []  # (target, mm/s)
         self.planned = list(start)
         self.now = 0.0
-        self.modes = {"spindle": "M5", "coolant": "M9", "F": 0.0, "S": 0.0}
+        self.modes = {"system": "G54", "spindle": "M5", "coolant": "M9", "F": 0.0, "S": 0.0}
         self._line = b""
         self._dwell_until = 0.0
         self._waiting = None  # a line that waits for the motion before it
@@ -122,6 +122,7 @@ class Mill:
             for letter, value in WORD.findall(self.pending.pop(0)):
                 group = {"3": "spindle", "5": "spindle", "8": "coolant", "9": "coolant"}.get(value)
                 self.modes |= {letter: float(value)} if letter in "FS" else {}
+                self.modes |= {"system": letter + value} if letter == "G" and 54 <= float(value) <= 59 else {}
                 self.modes |= {group: letter + value} if letter == "M" and group else {}
 
     def _carry_out(self, line):
@@ -197,7 +198,9 @@ class Mill:
             self.say("[PRB:0.000,0.000,0.000:0]")
         elif line == "$G":
             m = self.modes
-            self.say(f"[GC:G0 G54 G17 G21 G90 G94 {m['spindle']} {m['coolant']} T0 F{m['F']:.0f} S{m['S']:.0f}]")
+            self.say(
+                f"[GC:G0 {m['system']} G17 G21 G90 G94 {m['spindle']} {m['coolant']} T0 F{m['F']:.0f} S{m['S']:.0f}]"
+            )
         elif line.startswith("$10="):
             self.settings[10] = int(line[4:])
         else:

@@ -68,7 +68,7 @@ def test_arcs_name_their_plane():
 
 
 def test_spindle_coolant_and_dwells_are_said_as_grbl_reads_them():
-    texts = [piece.text for piece in all_pieces("T1 M6\nM3 S8000\nM8\nG4.12\nG0 Z5\nM9\nM5\nM0\nM30\n")]
+    texts = [piece.text for piece in all_pieces("T1 M6\nM3 S8000\nM8\nG4 P0.12\nG0 Z5\nM9\nM5\nM0\nM30\n")]
     assert texts[:6] == ["T1", "M3S8000", "M8", "G4P0.05", "G4P0.05", "G4P0.02"]
     assert [text for text in texts if not text.startswith("G0")][6:] == ["M9", "M5", "G4P0", "M0", ""]
 

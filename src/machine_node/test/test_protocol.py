@@ -158,7 +158,7 @@ def test_the_answer_to_a_probe_takes_all_lines_before_it():
 def test_a_number_that_cannot_be_right_moves_nothing():
     connection = p.Connection()
     for _ in range(p.HISTORY_LINES + 5):
-        connection.frame("G4")
+        connection.frame("G4 P0")
         connection.receive(b"ok\n")
     connection.frame("G1 X1")
     connection.receive(b"Resend: 2\nok\n")
@@ -178,7 +178,7 @@ def test_a_line_that_was_taken_can_be_asked_for_again():
 def test_a_forgotten_line_is_known_as_such():
     connection = p.Connection()
     for _ in range(p.HISTORY_LINES + 5):
-        connection.frame("G4")
+        connection.frame("G4 P0")
         connection.receive(b"ok\n")
     connection.receive(b"Resend: 2\nok\n")
     assert not connection.can_replay(2)

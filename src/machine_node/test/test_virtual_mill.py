@@ -107,7 +107,7 @@ def test_a_hold_brakes_along_the_path_and_goes_on_from_there():
     assert mill.status()[""] == "Hold:0"
     # v^2 / 2a
     assert before - mill.place()[0] == pytest.approx(30.0**2 / (2 * 100.0), abs=0.4)
-    assert mill.ask("G4") == []  # no line is taken in a hold
+    assert mill.ask("G4 P0") == []  # no line is taken in a hold
     mill.send("~")
     assert mill.status()[""] == "Run"
     mill.idle()
@@ -187,7 +187,7 @@ def test_spindle_stop_works_in_a_hold_only():
 
 def test_a_program_pause_waits_for_cycle_start():
     mill = Mill()
-    assert mill.ask("M0\nG4") == []
+    assert mill.ask("M0\nG4 P0") == []
     assert mill.status()[""] == "Hold:0"
     mill.send("~")
     assert mill.wait(0.1) == ["ok", "ok"]
@@ -224,7 +224,7 @@ def test_check_mode_moves_nothing_and_ends_with_a_reset():
         ("G53 G2 X1 R1 F1", 30), ("G80 X1", 31), ("G2 Z1 I1 F1", 32), ("G3 X1 I5 F1", 33),
         ("G2 X100 R1 F1", 34), ("G2 X1 F1", 35), ("G0 X1 I2", 36), ("G43.1 X1", 37), ("T256", 38), ("T-1", 4),
         ("$Q", 2), ("$J", 3), ("G90.1", 20), ("G91.1", 0), ("G38.7 X1 F1", 20), ("G1 X1 F-1", 4),
-        ("(comment) ; other", 0), ("", 0), ("g4p0", 0), ("G4 (x) N7", 0), ("x" * 100, 11),
+        ("(comment) ; other", 0), ("", 0), ("g4p0", 0), ("G4 P0 (x) N7", 0), ("x" * 100, 11),
     ],
 )  # fmt: skip
 def test_each_error_has_its_published_number(line, error):

@@ -18,9 +18,9 @@ LIMITS = Limits((0.0333, 0.0333, 0.0166), (0.1, 0.1, 0.05), 1e-5)
 def test_the_receive_buffer_overflows_at_128_bytes():
     mill = Mill()
     mill.send("!")
-    mill.send("G4\n" * 21)  # 126 bytes
+    mill.send("G4 P0\n" * 21)  # 126 bytes
     assert mill.firmware.overflowed_bytes == 0
-    mill.send("G4\n")
+    mill.send("G4 P0\n")
     assert mill.firmware.overflowed_bytes == 4
     mill.send("~")
     assert mill.wait(1.0) == ["ok"] * 21

@@ -2,8 +2,8 @@
 
 GRBL has no checksums: a garbled `S8000` can be another valid speed. `$G` is answered in its turn among the lines with
 the modes that are in force after the line before it, so they are compared with what was sent until then: spindle and
-its speed, coolant, the last feed, plane, units, distances, work system. What this cannot see: a wrong feed that the next
-line has replaced, the length of a dwell, and what happens between two questions.
+its speed, coolant, the last feed, plane, units, distances, work system. What this cannot see: a wrong feed that the
+next line has replaced, the length of a dwell, and what happens between two questions.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class ModesWitness:
             return None
         return MachineError(
             ErrorCode.PROTOCOL,
-            "the controller is not in the modes that it was sent (feed, spindle, coolant, plane, units or work system).",
+            "the controller is not in the modes that it was sent (feed, spindle, coolant, plane, units, work system).",
             "Check the cable, then start the job again.",
         )
 
