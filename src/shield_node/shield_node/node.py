@@ -183,7 +183,7 @@ class ShieldNode(CellNode):
         """The machine's counts of permits that it has refused."""
         for status in msg.status:
             if status.name == f"{self.get_namespace().rstrip('/')}/machine":
-                counts = {item.key: item.value for item in status.values if item.key.startswith(REFUSED)}
+                counts = {item.key: item.value[:20] for item in status.values if item.key.startswith(REFUSED)}
                 if all(value.isdecimal() for value in counts.values()):
                     refused = {key.removeprefix(REFUSED): int(value) for key, value in counts.items()}
                     self._shield.observe_refused_permits(refused)

@@ -22,6 +22,7 @@ from industriverse_core.threats import Cause, Level
 from industriverse_ros import convert, names, qos
 from industriverse_ros.testing import bring_up, spin_until
 from shield_node.node import ShieldNode
+from shield_node.threats.identifier import ThreatIdentifier
 
 MACHINE = "prusa_mk3s"
 CELL = """
@@ -156,7 +157,15 @@ def test_a_hot_end_that_heats_by_itself_is_named_and_latched(watched):
     assert watched.states[-1].error_code == ErrorCode.THREAT
 
 
-def test_refused_permits_are_evidence(watched):
+def test_refused_permits_are_evidence(watched, monkeypatch):
+    noted, observe = [], ThreatIdentifier.observe_incident
+
+    def spy(self, cause, evidence, now_s):
+        noted.append((cause, evidence.detector))
+        observe(self, cause, evidence, now_s)
+
+    monkeypatch.setattr(ThreatIdentifier, "observe_incident", spy)
+
     def tell(count):
         status = DiagnosticStatus(name="/machine", values=[KeyValue(key="permits_refused.PERMIT_FORGED", value=count)])
         watched.diagnostics.publish(DiagnosticArray(status=[status]))
@@ -166,7 +175,7 @@ def test_refused_permits_are_evidence(watched):
 
     def forged():
         tell(next(counts))
-        return any(item.detector == "permit_forged" for item in watched.decisions[-1].evidence)
+        return (Cause.NETWORK_FAULT, "permit_forged") in noted
 
     watched.until(forged)
     tell("nonsense")
