@@ -32,7 +32,10 @@ def _kept(path: Path | None, seeds: range) -> list[Record]:
     """Runs of these seeds that the file holds already."""
     if path is None or not path.exists():
         return []
-    records = [Record(**json.loads(line)) for line in path.read_text().splitlines() if line.endswith("}")]
+    try:
+        records = [Record(**json.loads(line)) for line in path.read_text().splitlines() if line.endswith("}")]
+    except (OSError, ValueError, TypeError) as error:
+        sys.exit(f"./cell campaign: {path} holds no records of a campaign ({error}). Name another file or remove it.")
     return list({record.seed: record for record in records if record.seed in seeds}.values())
 
 

@@ -159,5 +159,8 @@ def test_the_command_prints_a_table_and_writes_a_report(capsys, tmp_path):
     kept = records.read_text()
     assert main(command) == 0, "everything is in the records"
     assert records.read_text() == kept
+    records.write_text('{"no": "run"}\n')
+    with pytest.raises(SystemExit, match="holds no records"):
+        main(command)
     with pytest.raises(SystemExit):
         main(["--n", "-1"])
