@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from industriverse_cli.options import File, Json, Machine, MaterialName, Stock, load_case
@@ -13,6 +12,8 @@ from industriverse_cli.output import EXIT_REFUSED, columns, complain, console, f
 from industriverse_core.errors import ErrorCode, InputError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from industriverse_cli.options import Case
     from shield_node.envelope import Channel, Envelope, Judgement
 
@@ -80,6 +81,8 @@ def check(
 
     Example: industriverse envelope check part.gcode --map demo.npz
     """
+    import numpy as np
+
     from shield_node.envelope_file import load_envelope
     from shield_node.machine_states import channels_of
 
@@ -119,6 +122,8 @@ def _verdict(judgements: list[Judgement], windows: int) -> str:
 
 
 def _gathered(sources: list[str], machine: str, material: str, channels: tuple[Channel, ...]) -> np.ndarray:
+    import numpy as np
+
     parts = [np.empty((0, len(channels)))]
     for source in sources:
         path = Path(source)
@@ -130,6 +135,8 @@ def _gathered(sources: list[str], machine: str, material: str, channels: tuple[C
 
 
 def _recorded(source: Path, channels: tuple[Channel, ...]) -> np.ndarray:
+    import numpy as np
+
     from industriverse_core.store import home_directory
     from machine_node.hub.reading import RecordSet
     from shield_node.machine_states import recorded_states
@@ -142,6 +149,8 @@ def _recorded(source: Path, channels: tuple[Channel, ...]) -> np.ndarray:
 
 def _predicted(case: Case, channels: tuple[Channel, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """When each window begins, its state, and the source line that is executed then."""
+    import numpy as np
+
     from shield_node.machine_states import windowed
     from twin_node.timeline import build_timeline
 

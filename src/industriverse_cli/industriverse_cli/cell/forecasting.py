@@ -11,10 +11,10 @@ import typer
 from industriverse_cli.cell.commands import CellName, client_of
 from industriverse_cli.options import Json
 from industriverse_cli.output import columns, console, print_json
-from industriverse_core.artefacts import Estimate
 
 if TYPE_CHECKING:
     from industriverse_cli.cell.node import ForecastView
+    from industriverse_core.artefacts import Estimate
 
 AS_IS = "as_is"
 
