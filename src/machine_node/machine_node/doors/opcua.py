@@ -173,6 +173,7 @@ class OpcuaDoor:
         finally:
             self._started.set()
             self._loop.run_until_complete(_end_tasks())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())  # closing alone does not wait for it
             self._loop.close()
 
     async def _serve(self) -> None:
