@@ -128,7 +128,7 @@ def test_a_fan_that_turns_later_than_it_is_said_to_spoils_nothing():
     assert found.estimate("hotend.fan_loss").value == pytest.approx(HOTEND["fan_loss"], rel=0.01)
     power = power_fit.fit_power(early)
     fit = thermal_fit.fit_heater(replace(early, fan=fan), "hotend", MK3S.hotend, power)
-    assert fit.value[thermal_fit.FAN_DELAY] == pytest.approx(1.2, abs=0.1)
+    assert fit.value[thermal_fit.FAN_DELAY] == pytest.approx(1.2, abs=0.3)  # a report comes each second
 
 
 def test_the_meters_accuracy_widens_what_is_measured_in_watts_and_nothing_else():

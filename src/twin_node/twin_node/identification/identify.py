@@ -12,6 +12,7 @@ from twin_node.identification.recording import Recording, cannot, check
 from twin_node.identification.thermal_fit import ThermalFit
 
 QUANTILE_90 = 1.6448536269514722  # of the normal distribution, two-sided
+MODEL_SHARE = 5e-4  # of a value: when a report was true is known to a tenth of a second, of ramps that last minutes
 METER_ACCURACY = 0.005  # of the reading, as INA219-class meters state it
 WIDEST = 0.1  # half-width over value from which a parameter is not identified
 UNITS = {
@@ -156,8 +157,8 @@ def _heater_estimates(
 def _made(
     name: str, unit: str, profile: MachineProfile, value: float, sigma: float, accuracy: float, reason: str
 ) -> Estimate:
-    """An estimate with its interval: the fit's normal one and the meter's uniform one, added in quadrature."""
-    half = QUANTILE_90 * math.hypot(sigma, accuracy / math.sqrt(3.0) * value)
+    """An estimate with its interval: the fit's normal one, the meter's uniform one and the model's, in quadrature."""
+    half = QUANTILE_90 * math.hypot(sigma, accuracy / math.sqrt(3.0) * value, MODEL_SHARE * value)
     widest = ALONE_K if unit == "degC" else WIDEST * abs(value)
     if not reason and not half <= widest:
         reason = f"the recording leaves it open: {value:.3g} +- {half:.2g} {unit}"
