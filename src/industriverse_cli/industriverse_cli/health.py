@@ -22,7 +22,7 @@ def health(
 ) -> None:
     """Show how a machine wears: each health number, whether it drifts, and when it leaves its tolerance.
 
-    The shield enters the numbers of every job that was executed whole; the cell need not run now.
+    The shield enters the numbers of every job of which nine tenths were executed; the cell need not run now.
 
     Example: industriverse health demo
     """
@@ -32,7 +32,7 @@ def health(
     if not path.exists():
         raise InputError(
             ErrorCode.FILE_NOT_FOUND,
-            f"{path}: no job of this cell has been executed whole yet.",
+            f"{path}: no job of this cell has come to its end yet.",
             "Run a job, or name a cell that has run some.",
         )
     history = load(path)

@@ -22,7 +22,7 @@ from shield_node.drift import FALSE_ALARM_PROBABILITY, DriftMonitor, DriftReport
 RAMP_K_S = 0.05  # an expected temperature that rises faster is a heater at work
 LONGEST_GAP_S = 5.0  # between samples whose difference still counts
 FEWEST_SAMPLES = 20  # of which a mean says something
-COMPLETE = 0.99  # progress from which a job counts as executed whole
+MOSTLY = 0.9  # progress from which a job counts: the last sample before its end may lie seconds back
 JOBS_KEPT = 500
 MAX_BYTES = 4 << 20
 FORMAT = 1
@@ -99,7 +99,7 @@ class HealthWatch:
         self._predicted = (job_id, motion_time_s)
 
     def observe_telemetry(self, sample: TelemetrySample) -> JobHealth | None:
-        """Returns the numbers of the job that has just ended, if it was executed whole."""
+        """Returns the numbers of the job that has just ended, if most of it was executed."""
         last, self._last = self._last, sample
         if last is not None and sample.stamp_s <= last.stamp_s:
             self._last = last
@@ -148,7 +148,7 @@ class HealthWatch:
 
     def _finished(self, stamp_s: float) -> JobHealth | None:
         job, predicted_s = self._job, math.nan
-        if job.progress < COMPLETE:
+        if job.progress < MOSTLY:
             return None
         if self._predicted[0] == self._job_id:
             predicted_s = self._predicted[1]

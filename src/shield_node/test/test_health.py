@@ -65,7 +65,7 @@ def test_each_number_is_what_the_samples_say():
     assert Health.BED_RAMP_K not in job.values  # nothing was measured
 
 
-def test_a_job_that_was_not_executed_whole_says_nothing():
+def test_a_job_that_was_stopped_early_says_nothing():
     assert run_job(HealthWatch("m"), "J1", until=0.7) is None
 
 
