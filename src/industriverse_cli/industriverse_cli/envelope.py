@@ -84,20 +84,19 @@ def check(
     import numpy as np
 
     from shield_node.envelope_file import load_envelope
-    from shield_node.machine_states import channels_of
+    from shield_node.machine_states import WINDOW_S, need_map_of
 
     envelope = load_envelope(envelope_file)
     case = load_case(file, machine, material, stock=stock)
-    channels = channels_of(case.profile)
-    if [channel.name for channel in envelope.channels] != [channel.name for channel in channels]:
+    need_map_of(envelope, case.profile)
+    begin_s, states, lines = _predicted(case, envelope.channels)
+    if not len(states):
         raise InputError(
-            ErrorCode.USAGE,
-            f"{envelope_file} is a map of {', '.join(channel.name for channel in envelope.channels)}; a state of "
-            f"{case.profile.id} is {', '.join(channel.name for channel in channels)}.",
-            "Learn a map for this machine.",
+            ErrorCode.CANNOT_PREDICT,
+            f"{file} ends before one window of {WINDOW_S:g} s is full; nothing can be asked about it.",
+            "Check longer programs.",
         )
-    begin_s, states, lines = _predicted(case, channels)
-    refused = np.flatnonzero(~envelope.accepts(states)) if len(states) else np.empty(0, int)
+    refused = np.flatnonzero(~envelope.accepts(states))
     judgements = [(begin_s[at], int(lines[at]), envelope.judge(states[at])) for at in refused]
     verdict = _verdict([judgement for _, _, judgement in judgements], len(states))
     if json:
@@ -117,7 +116,7 @@ def _verdict(judgements: list[Judgement], windows: int) -> str:
     from shield_node.envelope import REFUSED_SHARE, Reason
 
     unlikely = sum(judgement.reason is Reason.ENERGY for judgement in judgements)
-    by_chance = int(binom.ppf(CHANCE, windows, REFUSED_SHARE)) if windows else 0
+    by_chance = int(binom.ppf(CHANCE, windows, REFUSED_SHARE))
     return REFUSE if unlikely < len(judgements) or unlikely > by_chance else ACCEPT
 
 

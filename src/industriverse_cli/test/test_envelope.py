@@ -53,6 +53,13 @@ def test_a_map_of_another_machine_and_too_few_states_are_one_line(run, printed, 
     status, _, error = run("envelope", "check", str(short), "--map", str(tmp_path / "mill.npz"))
     assert status == 2
     assert "Learn a map for this machine" in error
+    tiny = tmp_path / "tiny.gcode"
+    tiny.write_text("G4 P1\n")
+    save_envelope(learn_envelope(random.normal(100.0, 5.0, (300, 6)), channels_of(load_machine("prusa_mk3s"))),
+                  tmp_path / "printer.npz")  # fmt: skip
+    status, _, error = run("envelope", "check", str(tiny), "--map", str(tmp_path / "printer.npz"))
+    assert status == 2
+    assert "ends before one window" in error
     status, _, error = run("envelope", "learn", str(short), "-o", str(tmp_path / "map.npz"))
     assert status == 2
     assert "at least 100 states" in error

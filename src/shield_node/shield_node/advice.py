@@ -29,7 +29,7 @@ class Advice:
     """
 
     def __init__(self, profile: MachineProfile, history: Path, envelope: Path | None = None) -> None:
-        self._watch = HealthWatch(profile.id)
+        self._watch = HealthWatch()
         self._history_file = history
         self.problem = ""
         try:
@@ -58,13 +58,13 @@ class Advice:
             except (CoreError, OSError) as error:
                 said.append(f"the history of health numbers was not kept: {error}")
         if self._map is not None:
-            before = self._map.evidence
-            if self._map.observe(sample) is not None and before is None:
+            before = self._map.message
+            if self._map.observe(sample) and not before:
                 said.append(f"the energy map does not know this state: {self._map.message}")
         return tuple(said)
 
     @property
     def sentence(self) -> str:
         """All that holds now; "" when nothing does."""
-        unknown = self._map.message if self._map is not None and self._map.evidence is not None else ""
+        unknown = self._map.message if self._map is not None else ""
         return " ".join(text for text in (self.problem, self._health.sentence, unknown) if text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,7 +16,6 @@ from pathlib import Path
 
 from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.files import read_bytes, replace_file
-from industriverse_core.program import Heater
 from industriverse_core.telemetry import MachineState, Quantity, ResidualChannel, ResidualSample, TelemetrySample
 from shield_node.drift import FALSE_ALARM_PROBABILITY, DriftMonitor, DriftReport, Forecast, Tolerance
 
@@ -23,7 +23,8 @@ RAMP_K_S = 0.05  # an expected temperature that rises faster is a heater at work
 LONGEST_GAP_S = 5.0  # between samples whose difference still counts
 FEWEST_SAMPLES = 20  # of which a mean says something
 MOSTLY = 0.9  # progress from which a job counts: the last sample before its end may lie seconds back
-JOBS_KEPT = 500
+JOBS_KEPT = 500  # a process that starts again bets on these alone
+PREDICTIONS_KEPT = 16
 MAX_BYTES = 4 << 20
 FORMAT = 1
 
@@ -86,17 +87,19 @@ class _Gathered:
 class HealthWatch:
     """Gathers one machine's numbers from telemetry and residuals, and gives them when a job has ended."""
 
-    def __init__(self, machine_id: str) -> None:
-        self._machine_id = machine_id
+    def __init__(self) -> None:
         self._job_id = ""
-        self._predicted: tuple[str, float] = ("", math.nan)
+        self._predicted_s: OrderedDict[str, float] = OrderedDict()  # of the last jobs that were heard of
         self._last: TelemetrySample | None = None
         self._last_expected: dict[Quantity, tuple[float, float]] = {}
         self._job = _Gathered()
 
     def expect(self, job_id: str, motion_time_s: float) -> None:
-        """The oracle's prediction of a job's moves and dwells [s]."""
-        self._predicted = (job_id, motion_time_s)
+        """The oracle's prediction of a job's moves and dwells [s]; 0 = none yet."""
+        if motion_time_s > 0.0:
+            self._predicted_s[job_id] = motion_time_s
+            if len(self._predicted_s) > PREDICTIONS_KEPT:
+                self._predicted_s.popitem(last=False)
 
     def observe_telemetry(self, sample: TelemetrySample) -> JobHealth | None:
         """Returns the numbers of the job that has just ended, if most of it was executed."""
@@ -147,24 +150,25 @@ class HealthWatch:
             self._job.moving_s += took_s
 
     def _finished(self, stamp_s: float) -> JobHealth | None:
-        job, predicted_s = self._job, math.nan
+        job = self._job
         if job.progress < MOSTLY:
             return None
-        if self._predicted[0] == self._job_id:
-            predicted_s = self._predicted[1]
         values = {number: mean.value for number, mean in job.means.items()}
-        values[Health.POWER_RATIO] = values[Health.POWER_RATIO] / job.expected_w.value
+        values[Health.POWER_RATIO] = _ratio(values[Health.POWER_RATIO], job.expected_w.value)
         if job.moved > 0.5:  # a few long moves between two samples would say little
-            values[Health.MOTION_TIME_RATIO] = job.moving_s / (job.moved * predicted_s)
+            predicted_s = self._predicted_s.get(self._job_id, math.nan)
+            values[Health.MOTION_TIME_RATIO] = _ratio(job.moving_s, job.moved * predicted_s)
         known = {number: value for number, value in values.items() if math.isfinite(value)}
         return JobHealth(self._job_id, stamp_s, known)
 
 
+def _ratio(measured: float, expected: float) -> float:
+    return measured / expected if expected > 0.0 else math.nan
+
+
 def _rests(sample: TelemetrySample) -> bool:
     cold = all(reading.target_c == 0.0 for reading in sample.heaters)
-    known = {reading.heater for reading in sample.heaters} & set(Heater)
-    still = sample.state is MachineState.IDLE and sample.fan == 0.0 and not sample.job_id
-    return still and cold and (bool(known) or not sample.heaters)
+    return cold and sample.state is MachineState.IDLE and sample.fan == 0.0 and not sample.job_id
 
 
 @dataclass(frozen=True, slots=True)

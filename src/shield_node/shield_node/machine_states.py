@@ -17,7 +17,7 @@ from industriverse_core.errors import ErrorCode, InputError
 from industriverse_core.machine import MachineProfile
 from industriverse_core.program import Heater
 from industriverse_core.telemetry import MachineState, TelemetrySample
-from shield_node.envelope import Channel
+from shield_node.envelope import Channel, Envelope
 
 WINDOW_S = 10.0
 ROUNDING = 1e-6  # of means; a share of 1 may come out a little larger
@@ -34,6 +34,14 @@ def channels_of(profile: MachineProfile) -> tuple[Channel, ...]:
     if profile.hotend is not None:
         channels.append(Channel("fan", "1", -ROUNDING, 1.0 + ROUNDING))
     return tuple(channels)
+
+
+def need_map_of(envelope: Envelope, profile: MachineProfile) -> None:
+    """Raises InputError (USAGE) when the map's states are not those of this machine."""
+    names, wanted = ([channel.name for channel in some] for some in (envelope.channels, channels_of(profile)))
+    if names != wanted:
+        seen = f"the map's states are {', '.join(names)}; those of {profile.id} are {', '.join(wanted)}."
+        raise InputError(ErrorCode.USAGE, seen, "Learn a map for this machine.")
 
 
 @dataclass(frozen=True, slots=True)

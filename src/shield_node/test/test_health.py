@@ -2,6 +2,7 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -56,7 +57,7 @@ def run_job(watch, job_id, begin_s=0.0, slowness=1.0, lag_k=-3.0, power_ratio=1.
 
 
 def test_each_number_is_what_the_samples_say():
-    job = run_job(HealthWatch("m"), "J1", slowness=1.2)
+    job = run_job(HealthWatch(), "J1", slowness=1.2)
     assert job.job_id == "J1"
     assert job.values[Health.HOTEND_RAMP_K] == pytest.approx(-3.0)  # only while it heats
     assert job.values[Health.POWER_RATIO] == pytest.approx(1.1)
@@ -66,17 +67,40 @@ def test_each_number_is_what_the_samples_say():
 
 
 def test_a_job_that_was_stopped_early_says_nothing():
-    assert run_job(HealthWatch("m"), "J1", until=0.7) is None
+    assert run_job(HealthWatch(), "J1", until=0.7) is None
 
 
 def test_a_job_without_a_prediction_says_nothing_of_its_moves():
-    watch = HealthWatch("m")
+    watch = HealthWatch()
     watch.expect = lambda *_: None
     assert Health.MOTION_TIME_RATIO not in run_job(watch, "J1").values
 
 
+@pytest.mark.parametrize("motion_time_s", [0.0, -1.0, math.nan])
+def test_a_prediction_that_is_none_ends_nothing(motion_time_s):
+    watch = HealthWatch()
+    expect = watch.expect
+    watch.expect = lambda job_id, _: expect(job_id, motion_time_s)
+    assert Health.MOTION_TIME_RATIO not in run_job(watch, "J1").values
+
+
+def test_other_jobs_predictions_do_not_take_the_place_of_this_ones():
+    watch = HealthWatch()
+    expect = watch.expect
+    watch.expect = lambda job_id, motion_s: (expect(job_id, motion_s), expect("J2", 5.0), expect(job_id, 0.0))
+    assert run_job(watch, "J1").values[Health.MOTION_TIME_RATIO] == pytest.approx(1.0)
+
+
+def test_a_twin_that_expects_no_power_ends_nothing(monkeypatch):
+    watch = HealthWatch()
+    observe = watch.observe_residual
+    nothing = ResidualChannel(Quantity.POWER, 0.0, 80.0, 5.0)
+    monkeypatch.setattr(watch, "observe_residual", lambda given: observe(replace(given, channels=(nothing,))))
+    assert Health.POWER_RATIO not in run_job(watch, "J1").values
+
+
 def test_samples_that_repeat_or_go_back_change_nothing():
-    watch, other = HealthWatch("m"), HealthWatch("m")
+    watch, other = HealthWatch(), HealthWatch()
     first = run_job(watch, "J1")
     plain = other.observe_telemetry
 
